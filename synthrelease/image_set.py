@@ -1,0 +1,291 @@
+"""Images on disk: a folder with ``images.zarr``, ``index.csv`` and ``set.json``; or the same in memory."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from synthrelease import store
+from synthrelease.errors import ScanError
+
+FORMAT = 1
+IMAGES_PER_CHUNK = 16
+MASK = "mask"  # the channel that holds labels instead of intensities
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """Where one image came from. Synthetic images carry ``seed`` and ``generator`` instead of a subject."""
+
+    image_id: str
+    subject: str = ""
+    slice: int = 0
+    source: str = ""
+    seed: int | None = None
+    generator: str = ""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file (or slice) that could not be used, and why."""
+
+    image_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one role. ``pixels`` is (n, c, h, w): a NumPy array, or a Zarr array read in pieces."""
+
+    channels: tuple[str, ...]
+    rows: tuple[ImageRow, ...]
+    pixels: Any  # numpy.ndarray or zarr.Array: only shape, dtype and slicing are used
+    content: str  # SHA-256 over pixels and rows: names this content in every cache key
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)  # mm: row, column, slice
+    unread: tuple[Unread, ...] = ()
+    notes: tuple[str, ...] = ()  # what reading decided for the user, e.g. "41 empty slices left out"
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 4 or self.pixels.shape[:2] != (len(self.rows), len(self.channels)):
+            raise ScanError(
+                f"Pixels of shape {self.pixels.shape} do not fit {len(self.rows)} rows "
+                f"and {len(self.channels)} channels; expected (n, c, h, w)."
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return int(self.pixels.shape[2]), int(self.pixels.shape[3])
+
+    @property
+    def ids(self) -> list[str]:
+        return [row.image_id for row in self.rows]
+
+    @property
+    def subjects(self) -> NDArray[np.str_]:
+        """(n,) subject of each image; an empty string where there is none."""
+        return np.array([row.subject for row in self.rows], dtype=np.str_)
+
+    @property
+    def contrasts(self) -> tuple[str, ...]:
+        """Channels that hold intensities."""
+        return tuple(name for name in self.channels if name != MASK)
+
+    def read(self, rows: slice | Sequence[int], channels: Sequence[str] | None = None) -> NDArray[Any]:
+        """Return pixels (k, c, h, w) as stored, for a slice or a list of row numbers."""
+        if isinstance(rows, slice):
+            block = np.asarray(self.pixels[rows])
+        elif isinstance(self.pixels, np.ndarray):
+            block = self.pixels[np.asarray(rows, dtype=np.int64)]
+        else:
+            block = np.asarray(self.pixels.oindex[np.asarray(rows, dtype=np.int64)])
+        if channels is None or tuple(channels) == self.channels:
+            return block
+        return block[:, [self.channels.index(name) for name in channels]]
+
+    def blocks(self, images: int, channels: Sequence[str] | None = None) -> Iterator[NDArray[Any]]:
+        """Yield the set in order, at most ``images`` at a time."""
+        for start in range(0, len(self), images):
+            yield self.read(slice(start, start + images), channels)
+
+    def subset(self, keep: Sequence[int]) -> ImageSet:
+        """Return the chosen rows, in memory."""
+        chosen = tuple(self.rows[i] for i in keep)
+        return from_arrays(
+            self.read(list(keep)), chosen, channels=self.channels, voxel_size=self.voxel_size, notes=self.notes
+        )
+
+
+def from_arrays(
+    pixels: NDArray[Any],
+    rows: Sequence[ImageRow],
+    *,
+    channels: Sequence[str] | None = None,
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    notes: tuple[str, ...] = (),
+) -> ImageSet:
+    """Return an image set in memory from pixels (n, c, h, w) and one row each."""
+    pixels = np.asarray(pixels)
+    if pixels.ndim != 4:
+        raise ScanError(f"Images have shape {pixels.shape}; expected (n, c, h, w).")
+    names = tuple(channels) if channels is not None else tuple(f"channel{i}" for i in range(pixels.shape[1]))
+    content = _content_hash(rows, iter([pixels]))
+    return ImageSet(names, tuple(rows), pixels, content, voxel_size, notes=notes)
+
+
+def is_image_set(folder: Path) -> bool:
+    """Say whether ``folder`` is a prepared image set."""
+    return (folder / "set.json").is_file() and (folder / "index.csv").is_file()
+
+
+def open_set(folder: Path, *, check_content: bool = False) -> ImageSet:
+    """Open a prepared image set; with ``check_content``, compare its pixels with the recorded SHA-256."""
+    try:
+        about = json.loads((folder / "set.json").read_text(encoding="utf-8"))
+        with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
+            rows = tuple(_row_from(entry) for entry in csv.DictReader(file))
+        pixels = zarr.open_array(folder / "images.zarr", mode="r")
+        images = ImageSet(
+            channels=tuple(about["channels"]),
+            rows=rows,
+            pixels=pixels,
+            content=about["content"],
+            voxel_size=tuple(about["voxel_size"]),
+            unread=tuple(Unread(**entry) for entry in about["unread"]),
+            notes=tuple(about["notes"]),
+            folder=folder,
+        )
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ScanError(
+            f"{folder} looks like an image set but cannot be opened: {error}", "Prepare it again."
+        ) from error
+    if check_content and _content_hash(rows, images.blocks(64)) != images.content:
+        raise ScanError(
+            f"{folder} does not hold what set.json recorded: its pixels or index were changed.", "Prepare it again."
+        )
+    return images
+
+
+@dataclass
+class ImageSetWriter:
+    """Writes an image set piece by piece; what was added survives a crash and is not made again.
+
+    Pixels go to Zarr first, then their rows to a log. A writer opened again on the same folder drops
+    pixels without rows and tells, in ``finished``, which pieces need not be added again.
+    """
+
+    folder: Path  # final place; work happens in `<folder>.partial`
+    channels: tuple[str, ...]
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    finished: set[str] = field(default_factory=set)
+    _rows: list[ImageRow] = field(default_factory=list)
+    _unread: list[Unread] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+    _pixels: Any = None
+
+    def __enter__(self) -> Self:
+        store.private_folder(self.partial)
+        log = self.partial / "log.jsonl"
+        if log.is_file():
+            self._replay(log.read_bytes())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing to undo: the partial folder stays for the next attempt until `close` renames it."""
+
+    @property
+    def partial(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".partial")
+
+    def add(
+        self, piece: str, pixels: NDArray[Any] | None, rows: Sequence[ImageRow], unread: Sequence[Unread] = ()
+    ) -> None:
+        """Append one piece (a subject, a file): pixels (k, c, h, w) with a row each, and what was unreadable."""
+        with store.disk_errors(self.partial):
+            if pixels is not None and len(rows):
+                self._append(pixels)
+            entry = {"piece": piece, "rows": [asdict(r) for r in rows], "unread": [asdict(u) for u in unread]}
+            with (self.partial / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        self._accept(entry)
+
+    def note(self, text: str) -> None:
+        """Record something that reading decided for the user."""
+        if text not in self._notes:
+            self._notes.append(text)
+
+    def close(self) -> ImageSet:
+        """Finish the set under its final name and open it."""
+        if not self._rows:
+            reasons = "; ".join(f"{u.image_id}: {u.reason}" for u in self._unread[:5])
+            raise ScanError(f"{self.folder.name}: no image could be read. {reasons}".strip())
+        with store.disk_errors(self.partial):
+            order = list(ImageRow.__dataclass_fields__)
+            with (self.partial / "index.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, order)
+                writer.writeheader()
+                writer.writerows(asdict(row) for row in self._rows)
+            pixels = ImageSet(self.channels, tuple(self._rows), self._pixels, "")
+            about = {
+                "format": FORMAT,
+                "channels": self.channels,
+                "dtype": str(self._pixels.dtype),
+                "shape": self._pixels.shape,
+                "voxel_size": self.voxel_size,
+                "content": _content_hash(self._rows, pixels.blocks(64)),
+                "unread": [asdict(u) for u in self._unread],
+                "notes": self._notes,
+            }
+            (self.partial / "set.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+            (self.partial / "log.jsonl").unlink()
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.partial.replace(self.folder)
+        return open_set(self.folder)
+
+    def _append(self, pixels: NDArray[Any]) -> None:
+        if self._pixels is None:
+            self._pixels = zarr.create_array(
+                self.partial / "images.zarr",
+                shape=(0, *pixels.shape[1:]),
+                chunks=(IMAGES_PER_CHUNK, *pixels.shape[1:]),
+                dtype=pixels.dtype,
+                overwrite=True,
+            )
+        if pixels.shape[1:] != self._pixels.shape[1:]:
+            raise ScanError(
+                f"Images of shape {pixels.shape[1:]} and {self._pixels.shape[1:]} (c, h, w) in one set.",
+                "Export every image at one size, or keep the sizes in separate folders.",
+            )
+        self._pixels.append(pixels.astype(self._pixels.dtype, copy=False))
+
+    def _replay(self, log: bytes) -> None:
+        for line in log.splitlines():
+            try:
+                self._accept(json.loads(line))
+            except ValueError:
+                break  # a line cut short by a crash: its piece is made again
+        lines = log.splitlines(keepends=True)[: len(self.finished)]
+        (self.partial / "log.jsonl").write_bytes(b"".join(lines))
+        if (self.partial / "images.zarr").exists() and self._rows:
+            self._pixels = zarr.open_array(self.partial / "images.zarr", mode="r+")
+            self._pixels.resize((len(self._rows), *self._pixels.shape[1:]))
+
+    def _accept(self, entry: dict[str, Any]) -> None:
+        self._rows.extend(ImageRow(**row) for row in entry["rows"])
+        self._unread.extend(Unread(**item) for item in entry["unread"])
+        self.finished.add(entry["piece"])
+
+
+def _row_from(entry: dict[str, str]) -> ImageRow:
+    row = ImageRow(entry["image_id"], entry.get("subject", ""), int(entry.get("slice") or 0), entry.get("source", ""))
+    seed = entry.get("seed")
+    return replace(row, seed=int(seed) if seed else None, generator=entry.get("generator", ""))
+
+
+def _content_hash(rows: Sequence[ImageRow], blocks: Iterator[NDArray[Any]]) -> str:
+    sha = hashlib.sha256()
+    for row in rows:
+        sha.update(f"{row.image_id}\x00{row.subject}\x01".encode(errors="surrogatepass"))
+    for number, block in enumerate(blocks):
+        if number == 0:  # once: the hash must not depend on how the pixels are cut into blocks
+            sha.update(f"{block.dtype}{block.shape[1:]}".encode())
+        sha.update(np.ascontiguousarray(block).data)
+    return sha.hexdigest()

@@ -1,0 +1,106 @@
+"""Results in folders named after everything that shaped them; a folder under its final name is complete."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import platformdirs
+
+from synthrelease.errors import StoreError
+
+PRIVATE = 0o700  # the cache and `evidence/` hold data of real patients
+
+
+def digest(made_from: object) -> str:
+    """Return 16 hex characters that change when anything in ``made_from`` (JSON-able) changes."""
+    text = json.dumps(made_from, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return the user's cache (mode 0700): ``$SYNTHRELEASE_CACHE``, else the platform's own place."""
+    place = os.environ.get("SYNTHRELEASE_CACHE") or platformdirs.user_cache_dir("synthrelease")
+    return private_folder(Path(place))
+
+
+def private_folder(folder: Path) -> Path:
+    """Create ``folder`` readable by its owner alone and return it."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(PRIVATE)
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; it takes the final name only if the block succeeds."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def result(parent: Path, verb: str, made_from: object, make: Callable[[Path], None]) -> Path:
+    """Return the folder ``parent/verb-<16 hex>``, made by ``make(partial_folder)`` if it is not there.
+
+    The partial folder survives a crash under its own name, so ``make`` may continue what it finds
+    in it. Only a finished folder gets the final name.
+    """
+    final = parent / f"{verb}-{digest(made_from)}"
+    if final.is_dir():
+        return final
+    partial = private_folder(parent / f"{final.name}.partial")
+    with disk_errors(partial):
+        make(partial)
+        write_text(partial / "made_from.json", json.dumps(made_from, indent=1, sort_keys=True, default=str))
+        try:
+            partial.replace(final)
+        except OSError:
+            if not final.is_dir():
+                raise
+            shutil.rmtree(partial, ignore_errors=True)  # another process finished the same result first
+    return final
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission into an error with its remedy."""
+    try:
+        yield
+    except PermissionError as error:
+        raise StoreError(
+            f"{error.filename or path} cannot be written: permission denied.",
+            "Choose another --out folder, or set SYNTHRELEASE_CACHE to a folder that you own.",
+        ) from error
+    except OSError as error:
+        if error.errno in {28, 30, 122}:  # ENOSPC, EROFS, EDQUOT
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror}.",
+                "Free some space or choose another place, then run the same command again: finished work is kept.",
+            ) from error
+        raise
