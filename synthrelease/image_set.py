@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -137,7 +138,7 @@ def open_set(folder: Path, *, check_content: bool = False) -> ImageSet:
     """Open a prepared image set; with ``check_content``, compare its pixels with the recorded SHA-256."""
     try:
         about = json.loads((folder / "set.json").read_text(encoding="utf-8"))
-        with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
+        with (folder / "index.csv").open(newline="", encoding="utf-8", errors="surrogatepass") as file:
             rows = tuple(_row_from(entry) for entry in csv.DictReader(file))
         pixels = zarr.open_array(folder / "images.zarr", mode="r")
         images = ImageSet(
@@ -150,15 +151,22 @@ def open_set(folder: Path, *, check_content: bool = False) -> ImageSet:
             notes=tuple(about["notes"]),
             folder=folder,
         )
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, csv.Error, ScanError) as error:
         raise ScanError(
             f"{folder} looks like an image set but cannot be opened: {error}", "Prepare it again."
         ) from error
-    if check_content and _content_hash(rows, images.blocks(64)) != images.content:
+    if check_content and _content_on_disk(images) != images.content:
         raise ScanError(
             f"{folder} does not hold what set.json recorded: its pixels or index were changed.", "Prepare it again."
         )
     return images
+
+
+def _content_on_disk(images: ImageSet) -> str:
+    try:
+        return _content_hash(images.rows, images.blocks(64))
+    except Exception:  # Zarr's decoders raise whatever they like on a damaged chunk
+        return ""
 
 
 @dataclass
@@ -173,6 +181,7 @@ class ImageSetWriter:
     channels: tuple[str, ...]
     voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
     finished: set[str] = field(default_factory=set)
+    tally: Counter[str] = field(default_factory=Counter)  # what pieces counted; survives a crash as they do
     _rows: list[ImageRow] = field(default_factory=list)
     _unread: list[Unread] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
@@ -192,14 +201,29 @@ class ImageSetWriter:
     def partial(self) -> Path:
         return self.folder.with_name(self.folder.name + ".partial")
 
+    @property
+    def rows(self) -> tuple[ImageRow, ...]:
+        """What was added so far, in order."""
+        return tuple(self._rows)
+
     def add(
-        self, piece: str, pixels: NDArray[Any] | None, rows: Sequence[ImageRow], unread: Sequence[Unread] = ()
+        self,
+        piece: str,
+        pixels: NDArray[Any] | None,
+        rows: Sequence[ImageRow],
+        unread: Sequence[Unread] = (),
+        tally: Mapping[str, int] | None = None,
     ) -> None:
         """Append one piece (a subject, a file): pixels (k, c, h, w) with a row each, and what was unreadable."""
         with store.disk_errors(self.partial):
-            if pixels is not None and len(rows):
-                self._append(pixels)
-            entry = {"piece": piece, "rows": [asdict(r) for r in rows], "unread": [asdict(u) for u in unread]}
+            sha256 = self._append(pixels) if pixels is not None and len(rows) else ""
+            entry = {
+                "piece": piece,
+                "rows": [asdict(r) for r in rows],
+                "unread": [asdict(u) for u in unread],
+                "tally": dict(tally or {}),
+                "sha256": sha256,
+            }
             with (self.partial / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
                 file.flush()
@@ -218,7 +242,8 @@ class ImageSetWriter:
             raise ScanError(f"{self.folder.name}: no image could be read. {reasons}".strip())
         with store.disk_errors(self.partial):
             order = list(ImageRow.__dataclass_fields__)
-            with (self.partial / "index.csv").open("w", newline="", encoding="utf-8") as file:
+            # Names that are no valid Unicode reach us as lone surrogates; they must survive the round trip.
+            with (self.partial / "index.csv").open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
                 writer = csv.DictWriter(file, order)
                 writer.writeheader()
                 writer.writerows(asdict(row) for row in self._rows)
@@ -240,7 +265,8 @@ class ImageSetWriter:
             self.partial.replace(self.folder)
         return open_set(self.folder)
 
-    def _append(self, pixels: NDArray[Any]) -> None:
+    def _append(self, pixels: NDArray[Any]) -> str:
+        """Add pixels to the array and return the SHA-256 of what was stored."""
         if self._pixels is None:
             self._pixels = zarr.create_array(
                 self.partial / "images.zarr",
@@ -254,24 +280,61 @@ class ImageSetWriter:
                 f"Images of shape {pixels.shape[1:]} and {self._pixels.shape[1:]} (c, h, w) in one set.",
                 "Export every image at one size, or keep the sizes in separate folders.",
             )
-        self._pixels.append(pixels.astype(self._pixels.dtype, copy=False))
+        pixels = pixels.astype(self._pixels.dtype, copy=False)
+        self._pixels.append(pixels)
+        return _pixel_hash(pixels)
 
     def _replay(self, log: bytes) -> None:
-        for line in log.splitlines():
-            try:
-                self._accept(json.loads(line))
-            except ValueError:
-                break  # a line cut short by a crash: its piece is made again
-        lines = log.splitlines(keepends=True)[: len(self.finished)]
-        (self.partial / "log.jsonl").write_bytes(b"".join(lines))
-        if (self.partial / "images.zarr").exists() and self._rows:
-            self._pixels = zarr.open_array(self.partial / "images.zarr", mode="r+")
+        """Take over the pieces whose log line and pixels both arrived on disk; drop what follows them."""
+        stored = self._stored_pixels()
+        good: list[bytes] = []
+        for line in log.split(b"\n")[:-1]:  # what stands after the last line break was cut short by a crash
+            entry = _complete_entry(line)
+            if entry is None or not self._arrived(entry, stored):
+                break
+            self._accept(entry)
+            good.append(line + b"\n")
+        (self.partial / "log.jsonl").write_bytes(b"".join(good))
+        if stored is not None and self._rows:
+            self._pixels = stored
             self._pixels.resize((len(self._rows), *self._pixels.shape[1:]))
+
+    def _stored_pixels(self) -> Any:
+        try:
+            return zarr.open_array(self.partial / "images.zarr", mode="r+")
+        except (OSError, ValueError, KeyError):  # the crash came before the first image
+            return None
+
+    def _arrived(self, entry: dict[str, Any], stored: Any) -> bool:
+        """Say whether the pixels of a logged piece are on disk: a power failure can lose them."""
+        if not entry["rows"]:
+            return True
+        start, stop = len(self._rows), len(self._rows) + len(entry["rows"])
+        if stored is None or stored.shape[0] < stop:
+            return False
+        try:
+            return _pixel_hash(np.asarray(stored[start:stop])) == entry["sha256"]
+        except Exception:  # as in _content_on_disk
+            return False
 
     def _accept(self, entry: dict[str, Any]) -> None:
         self._rows.extend(ImageRow(**row) for row in entry["rows"])
         self._unread.extend(Unread(**item) for item in entry["unread"])
+        self.tally.update(entry["tally"])
         self.finished.add(entry["piece"])
+
+
+def _complete_entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    wanted = {"piece", "rows", "unread", "tally", "sha256"}
+    return entry if isinstance(entry, dict) and wanted <= entry.keys() else None
+
+
+def _pixel_hash(pixels: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
 def _row_from(entry: dict[str, str]) -> ImageRow:

@@ -1,4 +1,4 @@
-"""Progress for people (a bar) and for logs (a line per tenth); both on stderr, so stdout stays parseable."""
+"""Progress for people (a bar) and for logs (a line now and then); both on stderr, so stdout stays parseable."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from rich.text import Text
 
 from synthrelease.progress import Advance
 
+PAUSE = 10.0  # seconds between lines in a log: a scheduler keeps every one of them
+
 
 class ConsoleProgress:
-    """Shows tasks on stderr: a rich bar on a terminal, at most ten plain lines a task elsewhere."""
+    """Shows tasks on stderr: a rich bar on a terminal, a plain line every `PAUSE` seconds elsewhere."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -37,12 +39,14 @@ class ConsoleProgress:
 
 class _Lines:
     def __init__(self, name: str, total: int) -> None:
-        self.name, self.total, self.done, self.printed, self.start = name, max(total, 1), 0, -1, time.monotonic()
+        self.name, self.total, self.done = name, max(total, 1), 0
+        self.start = self.spoken = time.monotonic()
 
     def advance(self, units: int) -> None:
         self.done += units
-        tenth = 10 * self.done // self.total
-        if tenth > self.printed:
-            self.printed = tenth
-            seconds = time.monotonic() - self.start
-            print(f"{self.name}: {min(10 * tenth, 100)} % ({seconds:.0f} s)", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        finished = self.done >= self.total and now - self.start > 2
+        if finished or now - self.spoken > PAUSE:
+            self.spoken = now
+            percent = min(100, 100 * self.done // self.total)
+            print(f"{self.name}: {percent} % ({now - self.start:.0f} s)", file=sys.stderr, flush=True)

@@ -1,0 +1,63 @@
+"""Precision, recall, density and coverage: do synthetic images stay among real ones, and reach all of them?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from synthrelease.errors import AuditError
+from synthrelease.metrics.checks import FloatArray, feature_tables
+from synthrelease.metrics.neighbours import memberships, nearest
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Four shares from balls around each image that reach to its k-th neighbour."""
+
+    precision: float
+    """Share of synthetic images inside some real image's ball, 0 to 1."""
+    recall: float
+    """Share of real images inside some synthetic image's ball, 0 to 1."""
+    density: float
+    """Mean number of real balls that hold a synthetic image, over k; about 1 for fresh samples, may exceed 1."""
+    coverage: float
+    """Share of real images whose ball holds some synthetic image, 0 to 1."""
+    k: int
+
+
+def precision_recall_density_coverage(*, real: npt.ArrayLike, synthetic: npt.ArrayLike, k: int = 5) -> Coverage:
+    """Return precision, recall, density and coverage.
+
+    Args:
+        real: (n, d) features, n > k.
+        synthetic: (m, d) features, m > k.
+        k: neighbour that sets a ball's radius, the image itself not counted.
+
+    Returns:
+        Four numbers; verbatim copies score as well as anything can, so none of them sees copying.
+
+    Raises:
+        AuditError: tables that `feature_tables` refuses, or no more images than k.
+
+    Source: Kynkäänniemi et al. 2019; Naeem et al. 2020. Inside means strictly nearer than the radius. Memory stays
+    within the tables and one block; no matrix of all pairs is made.
+    """
+    if k < 1:
+        raise AuditError(f"k = {k} names no neighbour.", "Give k = 1 or more.")
+    X, G = feature_tables(minimum=k + 1, real=real, synthetic=synthetic)
+    held = memberships(G, X, left_radii=_radii(G, k), right_radii=_radii(X, k))
+    return Coverage(
+        precision=float(np.mean(held.balls_around_left > 0)),
+        recall=float(np.mean(held.balls_around_right > 0)),
+        density=float(held.balls_around_left.mean() / k),
+        coverage=float(np.mean(held.right_ball_holds)),
+        k=k,
+    )
+
+
+def _radii(table: FloatArray, k: int) -> FloatArray:
+    """Distance of each row to its k-th neighbour, itself not counted."""
+    each = np.arange(len(table))
+    return nearest(table, table, k, exclude_groups=(each, each))[0][:, -1]

@@ -1,0 +1,196 @@
+"""One line per metric: what it is called, what it means, where copying moves it and what it cannot see.
+
+Documentation, reports and policies read this table; none of them repeats it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Direction = Literal["lower", "higher", "improves", "none"]
+"""Where copying train images moves a value: lower, higher, `improves` (looks like better quality) or not reliably."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a reader needs to know before reading the number."""
+
+    name: str
+    """Name of the function in `synthrelease.metrics`."""
+    title: str
+    roles: tuple[str, ...]
+    """Arguments it compares, in the words of the study."""
+    unit: str
+    better: str
+    """Which value good images have."""
+    towards_copying: Direction
+    copying: str
+    """What copying does to it, as a sentence for a report."""
+    meaning: str
+    blind_to: str
+    source: str
+
+
+_ALL = (
+    Metric(
+        name="frechet_distance",
+        title="Frechet distance (FID on Inception features)",
+        roles=("real", "synthetic"),
+        unit="squared feature units",
+        better="lower",
+        towards_copying="improves",
+        copying="Verbatim copies lower it, so it looks like better quality.",
+        meaning="Distance between Gaussians fitted to real and synthetic features: means and covariances.",
+        blind_to="Copying, anything beyond mean and covariance, and counts: it falls as either set grows.",
+        source="Heusel et al. 2017",
+    ),
+    Metric(
+        name="kernel_distance",
+        title="Kernel distance (KID on Inception features)",
+        roles=("real", "synthetic"),
+        unit="squared kernel units",
+        better="lower",
+        towards_copying="improves",
+        copying="Verbatim copies lower it, so it looks like better quality.",
+        meaning="Squared distance between feature distributions under a cubic kernel, not biased by counts.",
+        blind_to="Copying, and rare kinds of images.",
+        source="Binkowski et al. 2018",
+    ),
+    Metric(
+        name="inception_score",
+        title="Inception score",
+        roles=("probabilities",),
+        unit="effective classes, 1 to the number of classes",
+        better="higher",
+        towards_copying="none",
+        copying="Copies score like the images they copy.",
+        meaning="How sure a classifier is of each image, and how evenly images spread over its classes.",
+        blind_to="Real images altogether, variety within a class, and whether the classes suit these images.",
+        source="Salimans et al. 2016",
+    ),
+    Metric(
+        name="precision_recall_density_coverage",
+        title="Precision, recall, density, coverage",
+        roles=("real", "synthetic"),
+        unit="share (density may exceed 1)",
+        better="higher",
+        towards_copying="improves",
+        copying="Verbatim copies raise precision, density and coverage, so they look like better quality.",
+        meaning="Do synthetic images stay among real ones (precision, density) and reach all (recall, coverage)?",
+        blind_to="Copying; single outliers with large balls inflate precision and recall.",
+        source="Kynkäänniemi et al. 2019; Naeem et al. 2020",
+    ),
+    Metric(
+        name="vendi_score",
+        title="Vendi score",
+        roles=("features",),
+        unit="effective number of images",
+        better="higher",
+        towards_copying="none",
+        copying="A set of copies is as varied as what it copies.",
+        meaning="How many entirely different images a set amounts to.",
+        blind_to="Real images altogether: neither quality nor copying moves it in a known way.",
+        source="Friedman and Dieng 2023",
+    ),
+    Metric(
+        name="authenticity",
+        title="Authenticity (AuthPct)",
+        roles=("train", "synthetic"),
+        unit="percent",
+        better="higher",
+        towards_copying="lower",
+        copying="Copies are nearer to their source than the source's nearest neighbour is, so the percentage falls.",
+        meaning="Share of synthetic images farther from their nearest train image than that image's own neighbour is.",
+        blind_to="A few copies (1 % costs about a point); adjacent slices hide copies unless subjects are given.",
+        source="Alaa et al. 2022",
+    ),
+    Metric(
+        name="data_copying_score",
+        title="Data-copying statistic C_T",
+        roles=("train", "holdout", "synthetic"),
+        unit="standard deviations",
+        better="near 0",
+        towards_copying="lower",
+        copying="Far below 0 (about -3) when synthetic images lie nearer to train than holdout images do.",
+        meaning="Rank test of distances to train, synthetic against holdout, over three regions of the feature space.",
+        blind_to="A few copies (at 10 % it may still be calm); slices of one subject count as independent.",
+        source="Meehan et al. 2020",
+    ),
+    Metric(
+        name="calibrated_l2",
+        title="Calibrated distance to train",
+        roles=("train", "synthetic"),
+        unit="ratio, 0 to 2, per image",
+        better="near 2",
+        towards_copying="lower",
+        copying="A copy stands out from its 50 nearest train images: its ratio is near 0.",
+        meaning="Distance to the nearest train image over half the mean distance to the nearest 50.",
+        blind_to="Copies of images that train holds in many similar versions, such as adjacent slices of one subject.",
+        source="Carlini et al. 2023",
+    ),
+    Metric(
+        name="nearest_neighbour_distance_ratio",
+        title="Nearest-neighbour distance ratio (NNDR)",
+        roles=("train", "synthetic"),
+        unit="ratio, 0 to 1, per image",
+        better="near 1",
+        towards_copying="lower",
+        copying="A copy is much nearer to its source than to any other train image: its ratio is near 0.",
+        meaning="Distance to the nearest train image over the distance to the second nearest.",
+        blind_to="Copies of images with a near twin in train (unless subjects are given and the twin shares one).",
+        source="Lowe 2004; Zhao et al. 2021",
+    ),
+    Metric(
+        name="dcr_share",
+        title="Share of images nearer to train than to holdout (DCR share)",
+        roles=("train", "holdout", "synthetic"),
+        unit="share",
+        better="0.5",
+        towards_copying="higher",
+        copying="Copies of train images are nearer to train, so the share rises above 0.5.",
+        meaning="Chance that the nearest real image is a train image, out of equally many of each; ties count half.",
+        blind_to="How near: a copy counts no more than an image nearer to train by a hair. 1 % copies add 0.005.",
+        source="Platzer and Reutterer 2021",
+    ),
+    Metric(
+        name="memorization_informed_frechet_distance",
+        title="Memorisation-informed Frechet distance (MIFID)",
+        roles=("train", "synthetic"),
+        unit="squared feature units",
+        better="lower",
+        towards_copying="higher",
+        copying="When the mean cosine distance to train is under 0.1 the Frechet distance is divided by it.",
+        meaning="Frechet distance, multiplied up where synthetic images lie suspiciously near to train.",
+        blind_to="A few copies: it averages over all images. Features with small cosine distances always trip it.",
+        source="Bai et al. 2021",
+    ),
+    Metric(
+        name="feature_likelihood_divergence",
+        title="Feature likelihood divergence (FLD) and its gap",
+        roles=("train", "holdout", "synthetic"),
+        unit="1/100 nat per feature",
+        better="lower; gap near 0",
+        towards_copying="lower",
+        copying="The gap (train minus holdout) falls far below 0: the copies explain train better than holdout.",
+        meaning="How badly a density around synthetic images explains holdout, and how much better it explains train.",
+        blind_to="A few copies: the gap is a mean over train. Its value without copying depends on counts.",
+        source="Jiralerspong et al. 2023",
+    ),
+    Metric(
+        name="whole_image_correlation",
+        title="Highest whole-image correlation",
+        roles=("train", "synthetic"),
+        unit="Pearson r, -1 to 1, per image",
+        better="no higher than holdout images reach",
+        towards_copying="higher",
+        copying="A pixel-for-pixel copy reaches 1.",
+        meaning="Highest Pearson r between a synthetic image and any train image, over all pixels.",
+        blind_to="Rotated, shifted, mirrored copies; unrelated patients reach 0.83 to 0.88: heads fill the same place.",
+        source="Akbar et al. 2025",
+    ),
+)
+
+METRICS = MappingProxyType({metric.name: metric for metric in _ALL})
+"""All metrics by name, in the order in which reports show them."""

@@ -1,0 +1,358 @@
+"""The audit, in the order of its evidence: screen inputs, search, calibrate, count, plant, bound, attack, compare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthrelease import seeds
+from synthrelease.errors import AuditError
+from synthrelease.features.interface import Extractor
+from synthrelease.image_set import ImageSet
+from synthrelease.privacy import leaks, membership, screening, words
+from synthrelease.privacy.bounds import bounds
+from synthrelease.privacy.calibration import Thresholds, thresholds
+from synthrelease.privacy.comparisons import Roles as ComparedRoles
+from synthrelease.privacy.comparisons import compare
+from synthrelease.privacy.exposure import exposure
+from synthrelease.privacy.gallery import Frame, Gallery, Screened, features_for
+from synthrelease.privacy.label_checks import check_masks
+from synthrelease.privacy.power import plant
+from synthrelease.privacy.queries import Degradation, of_set
+from synthrelease.privacy.roles import Roles, check_roles, describe, known_subjects
+from synthrelease.privacy.suspects import Found, collect
+from synthrelease.privacy.transfer import match_quality
+from synthrelease.progress import Progress
+from synthrelease.records import (
+    AuditRecord,
+    Comparison,
+    Distribution,
+    Exposure,
+    ExtractorUsed,
+    MadeWith,
+    MembershipAttack,
+    NearCopies,
+    Rate,
+    RepresentativeCheck,
+    TransferCheck,
+)
+from synthrelease.settings import AuditSettings
+
+LARGEST_SHIFT = -0.2  # of the chance that a synthetic image outscores a stranger, below one half
+HISTOGRAM = np.linspace(0.2, 1.0, 41)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The record (verdict still open) and what a report needs to show pairs as pixels."""
+
+    record: AuditRecord
+    found: Found
+    roles: Roles
+    frame: Frame
+
+
+def audit(
+    *,
+    train: ImageSet,
+    holdout: ImageSet | None,
+    synthetic: ImageSet,
+    extractors: Sequence[Extractor],
+    unfitted: Extractor,
+    settings: AuditSettings,
+    made_with: MadeWith,
+    cache: Path,
+    progress: Progress,
+    excluded: tuple[str, ...] = (),
+) -> Audit:
+    """Return the evidence of one audit; the policy turns it into a verdict.
+
+    Args:
+        train: Images that the generator saw, with subjects.
+        holdout: Images of other subjects from the same source; None leaves everything uncalibrated.
+        synthetic: What the generator made.
+        extractors: They find candidates; confirmation decides.
+        unfitted: Extractor for membership and comparisons; fitted on nothing.
+        settings: See `AuditSettings`.
+        made_with: Versions and settings for the record.
+        cache: Folder (0700) in which every finished step is kept.
+        progress: Hears of every step.
+        excluded: Files that the user left out by name, for the record.
+
+    Raises:
+        SplitError: A subject or an image is in both train and holdout.
+        AuditError: Roles that cannot be compared.
+    """
+    start = time.monotonic()
+    roles = check_roles(train=train, holdout=holdout, synthetic=synthetic, channels=settings.channels)
+    frame = Frame(roles.channels, settings.image_size, cache, progress)
+    gallery = Gallery(roles.train, extractors, frame, with_parts=settings.parts)
+    strangers = _screen_strangers(gallery, roles, settings)
+    limits, degradation = _calibrate(gallery, roles, strangers, settings)
+    queries = of_set("synthetic images", roles.synthetic, frame.channels, frame.size)
+    synthetic_found = gallery.screen(queries, settings.candidates)
+    found = collect(roles, synthetic_found, strangers, limits, frame, settings)
+    near = _near_copies(roles, synthetic_found, limits, settings)
+    planted, planted_scores = plant(gallery, roles, limits, degradation, settings)
+    tables = _features(roles, unfitted, frame)
+    attack, attack_note = _membership(roles, unfitted, tables, settings)
+    fair, fair_note = _representative(roles, unfitted, tables, settings)
+    record = AuditRecord(
+        verdict="incomplete",
+        findings=(),
+        calibrated=limits is not None,
+        alpha=settings.alpha,
+        threshold=limits.whole.flag if limits else None,
+        alarm=limits.whole.alarm if limits else None,
+        part_thresholds={name: c.flag for name, c in limits.parts.items()} if limits else {},
+        part_alarms={name: c.alarm for name, c in limits.parts.items()} if limits else {},
+        stranger_bound=_stranger_bound(roles),
+        near_copies=near,
+        suspects=found.suspects,
+        alarms=found.alarms,
+        exact_copies=found.exact,
+        part_suspects=found.parts,
+        part_alarms_count=found.patch_alarms + found.tumour_alarms,
+        exposed_subjects=tuple(dict.fromkeys(s.train_subject for s in found.suspects)),
+        exposure=_exposure(roles, synthetic_found, strangers, limits),
+        closest=found.closest,
+        planted=planted,
+        bounds=bounds(planted, alarms=_alarms(found, limits), images=len(roles.synthetic), attempt=settings.attempt)
+        if limits
+        else (),
+        membership=attack,
+        representative=fair,
+        transfer=_transfer(degradation, limits, near, roles, synthetic_found, settings),
+        masks=check_masks(real=roles.train, synthetic=roles.synthetic, holdout=roles.holdout),
+        comparisons=_comparisons(roles, unfitted, tables, frame, settings),
+        distribution=_distribution(synthetic_found, limits, planted_scores, roles),
+        not_tested=words.not_tested(roles, limits, settings, [attack_note, fair_note]),
+        warnings=words.warnings(roles, limits, settings),
+        inputs=describe(roles, excluded),
+        made_with=made_with.model_copy(
+            update={"seconds": round(time.monotonic() - start, 3), "extractors": _used(gallery, unfitted, tables)}
+        ),
+    )
+    return Audit(record, found, roles, frame)
+
+
+def _screen_strangers(gallery: Gallery, roles: Roles, settings: AuditSettings) -> Screened | None:
+    """Search the holdout in train, and refuse a holdout that holds train's own patients."""
+    if roles.holdout is None:
+        return None
+    frame = gallery.frame
+    found = gallery.screen(of_set("holdout images", roles.holdout, frame.channels, frame.size), settings.candidates)
+    best = found.whole.index
+    leaks.refuse_shared_images(
+        leaks.near_duplicates(
+            holdout_ids=roles.holdout.ids,
+            holdout_subjects=roles.holdout.subjects,
+            best_train_ids=[roles.train.ids[row] for row in best],
+            best_train_subjects=roles.train.subjects[best],
+            scores=found.whole.score,
+        )
+    )
+    return found
+
+
+def _calibrate(
+    gallery: Gallery, roles: Roles, strangers: Screened | None, settings: AuditSettings
+) -> tuple[Thresholds | None, Degradation]:
+    """Return thresholds from strangers, also degraded to the synthetic quality where that differs."""
+    if roles.holdout is None or strangers is None:
+        return None, Degradation()
+    frame = gallery.frame
+    degradation = match_quality(roles.holdout, roles.synthetic, frame)
+    searches = [strangers]
+    if degradation.any:
+        queries = of_set(
+            "degraded holdout images", roles.holdout, frame.channels, frame.size, degradation, settings.seed
+        )
+        searches.append(gallery.screen(queries, settings.candidates))
+    return thresholds(roles.holdout, searches, settings.alpha), degradation
+
+
+def _near_copies(roles: Roles, found: Screened, limits: Thresholds | None, settings: AuditSettings) -> NearCopies:
+    if limits is None or roles.holdout is None:
+        nothing = Rate(value=0.0, low=0.0, high=1.0, count=len(roles.synthetic), method="Not calibrated: no holdout.")
+        return NearCopies(synthetic=nothing, holdout=None, excess=None)
+    return screening.near_copies(
+        holdout_scores=limits.scores,
+        holdout_subjects=roles.holdout.subjects,
+        synthetic_scores=found.whole.score,
+        synthetic_subjects=known_subjects(roles.synthetic),
+        alpha=settings.alpha / 3 if settings.parts else settings.alpha,
+        draws=settings.bootstrap,
+        random=seeds.named(settings.seed, "excess"),
+    )
+
+
+def _features(roles: Roles, unfitted: Extractor, frame: Frame) -> dict[str, NDArray[np.float32]]:
+    if unfitted.info.fitted_on != "nothing":
+        raise AuditError(
+            f"{unfitted.info.name} was fitted on train: membership and comparisons would be wrong.",
+            "Use an extractor that was fitted on nothing.",
+        )
+    return {name: features_for(images, unfitted, frame) for name, images in roles.named()}
+
+
+def _membership(
+    roles: Roles, unfitted: Extractor, tables: dict[str, NDArray[np.float32]], settings: AuditSettings
+) -> tuple[MembershipAttack | None, str]:
+    if roles.holdout is None:
+        return None, "Membership was not attacked: that needs a holdout."
+    try:
+        attack = membership.attack(
+            train_features=tables["train"],
+            train_subjects=roles.train.subjects,
+            holdout_features=tables["holdout"],
+            holdout_subjects=roles.holdout.subjects,
+            synthetic_features=tables["synthetic"],
+            control_features=None,
+            fitted_on=unfitted.info.fitted_on,
+            features_name=unfitted.info.name,
+            permutations=settings.permutations,
+            bootstrap=settings.bootstrap,
+            random=seeds.named(settings.seed, "membership"),
+        )
+    except AuditError as error:
+        return None, f"Membership was not attacked: {error.problem}"
+    return attack, ""
+
+
+def _representative(
+    roles: Roles, unfitted: Extractor, tables: dict[str, NDArray[np.float32]], settings: AuditSettings
+) -> tuple[RepresentativeCheck | None, str]:
+    if roles.holdout is None:
+        return None, ""
+    try:
+        check = leaks.representative(
+            train_features=tables["train"],
+            train_subjects=roles.train.subjects,
+            holdout_features=tables["holdout"],
+            holdout_subjects=roles.holdout.subjects,
+            features_name=unfitted.info.name,
+            random=seeds.named(settings.seed, "representative"),
+            permutations=settings.permutations,
+        )
+    except AuditError as error:
+        return None, f"Whether the holdout represents train was not tested: {error.problem}"
+    return check, ""
+
+
+def _comparisons(
+    roles: Roles,
+    unfitted: Extractor,
+    tables: dict[str, NDArray[np.float32]],
+    frame: Frame,
+    settings: AuditSettings,
+) -> tuple[Comparison, ...]:
+    compared = ComparedRoles.of(unfitted.info.name, roles, tables, frame, seeds.named(settings.seed, "rows"))
+    return compare(compared, settings.seed)
+
+
+def _exposure(
+    roles: Roles, found: Screened, strangers: Screened | None, limits: Thresholds | None
+) -> tuple[Exposure, ...]:
+    subjects = roles.train.subjects
+    none = np.array([], dtype=np.str_)
+    known = roles.holdout is not None and strangers is not None
+    return exposure(
+        train_subjects=subjects,
+        synthetic_best=subjects[found.whole.index],
+        synthetic_scores=found.whole.score,
+        holdout_best=subjects[strangers.whole.index] if known and strangers else none,
+        holdout_subjects=roles.holdout.subjects if known and roles.holdout else none,
+        flag=limits.whole.flag if limits else np.inf,
+        alarm=limits.whole.alarm if limits else np.inf,
+    )
+
+
+def _transfer(
+    degradation: Degradation,
+    limits: Thresholds | None,
+    near: NearCopies,
+    roles: Roles,
+    found: Screened,
+    settings: AuditSettings,
+) -> TransferCheck | None:
+    """Return whether strangers are a fair yardstick: synthetic scores must not lie significantly below theirs."""
+    if limits is None or near.excess is None or roles.holdout is None:
+        return None
+    shift = screening.score_shift(
+        holdout_scores=limits.scores,
+        holdout_subjects=roles.holdout.subjects,
+        synthetic_scores=found.whole.score,
+        synthetic_subjects=known_subjects(roles.synthetic),
+        draws=settings.bootstrap,
+        random=seeds.named(settings.seed, "shift"),
+    )
+    return TransferCheck(
+        blur_sd=degradation.blur_sd * 128,
+        noise_sd=degradation.noise_sd,
+        threshold_plain=limits.plain_flag,
+        threshold_degraded=limits.whole.flag if degradation.any else None,
+        transferable=near.excess.high >= 0 and shift.high >= LARGEST_SHIFT,
+    )
+
+
+def _distribution(
+    found: Screened, limits: Thresholds | None, planted: NDArray[np.float64], roles: Roles
+) -> Distribution | None:
+    if limits is None or roles.holdout is None:
+        return None
+    subjects = roles.holdout.subjects
+    _, codes, counts = np.unique(subjects, return_inverse=True, return_counts=True)
+    weights = 1 / counts[codes] / len(counts)
+
+    def share(scores: NDArray[np.float64], each: NDArray[np.float64] | None = None) -> tuple[float, ...]:
+        if not len(scores):
+            return ()
+        each = np.full(len(scores), 1 / len(scores)) if each is None else each
+        inside = np.clip(scores, HISTOGRAM[0], HISTOGRAM[-1])
+        return tuple(map(float, np.histogram(inside, HISTOGRAM, weights=each)[0]))
+
+    return Distribution(
+        edges=tuple(map(float, HISTOGRAM)),
+        synthetic=share(found.whole.score),
+        holdout=share(limits.scores, weights),
+        planted=share(planted),
+    )
+
+
+def _alarms(found: Found, limits: Thresholds) -> dict[str, int]:
+    """Return alarms per searched part; a part without thresholds was not searched."""
+    counts = {"whole": len(found.alarms), "patch": found.patch_alarms, "tumour": found.tumour_alarms}
+    return {
+        part: count
+        for part, count in counts.items()
+        if part == "whole" or any(name.startswith(part) for name in limits.parts)
+    }
+
+
+def _stranger_bound(roles: Roles) -> float | None:
+    if roles.holdout is None:
+        return None
+    return screening.stranger_bound(len(np.unique(roles.holdout.subjects)))
+
+
+def _used(gallery: Gallery, unfitted: Extractor, tables: dict[str, NDArray[np.float32]]) -> tuple[ExtractorUsed, ...]:
+    searched = [(e, table.shape[1], True) for e, table in zip(gallery.extractors, gallery.features, strict=True)]
+    if unfitted.info not in [e.info for e in gallery.extractors]:
+        searched.append((unfitted, tables["train"].shape[1], False))
+    return tuple(
+        ExtractorUsed(
+            name=extractor.info.name,
+            preprocessing=extractor.info.preprocessing,
+            weights_sha256=extractor.info.weights_sha256,
+            fitted_on="train" if extractor.info.fitted_on == "train" else "nothing",
+            width=int(width),
+            searched=is_searched,
+        )
+        for extractor, width, is_searched in searched
+    )

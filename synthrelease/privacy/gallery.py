@@ -1,0 +1,180 @@
+"""The train set made searchable: descriptors, FAISS indexes, images ready for confirmation, parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthrelease import store
+from synthrelease.features.analysis import VERSION as ANALYSIS_VERSION
+from synthrelease.features.analysis import analysis_images
+from synthrelease.features.extract import features_of
+from synthrelease.features.interface import Extractor
+from synthrelease.image_set import MASK, ImageSet
+from synthrelease.privacy import confirmation, parts
+from synthrelease.privacy.confirmation import Matches, Prepared
+from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening, union
+from synthrelease.privacy.parts import PartMatches, PatchSearch, TumourSearch
+from synthrelease.privacy.queries import Queries, of_set
+from synthrelease.progress import Progress
+
+PREPARE_BLOCK = 128
+SCREEN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How images of all three roles are brought into comparable form, and where results are kept."""
+
+    channels: tuple[str, ...]
+    size: int
+    cache: Path
+    progress: Progress
+
+    def prepare(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Return stored pixels (k, c, h, w), all channels of the set already chosen, in [0, 1]."""
+        return analysis_images(pixels, self.size)
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What the search found for each query."""
+
+    whole: Matches
+    patch: PartMatches
+    tumour: PartMatches
+    tumour_area: NDArray[np.float64]  # (n,) box area as a share of the image; 0 without a tumour
+
+
+class Gallery:
+    """The train images, ready to be searched by `screen`."""
+
+    def __init__(self, images: ImageSet, extractors: Sequence[Extractor], frame: Frame, *, with_parts: bool) -> None:
+        self.images = images
+        self.frame = frame
+        self.extractors = tuple(extractors)
+        self.features = [features_for(images, extractor, frame) for extractor in extractors]
+        self.whitenings: list[Whitening] = [fit_whitening(table) for table in self.features]
+        tables = zip(self.features, self.whitenings, strict=True)
+        self.indexes = [Index(whiten(features)) for features, whiten in tables]
+        self.prepared = prepared_set(images, frame)
+        self.with_parts = with_parts
+        if with_parts:
+            self.patches = PatchSearch(self.prepared)
+            self.tumours = TumourSearch(self.prepared, _boxes_of(images, frame))
+
+    @property
+    def key(self) -> object:
+        """Everything that shapes what a search in this gallery finds."""
+        infos = [asdict(extractor.info) for extractor in self.extractors]
+        versions = [ANALYSIS_VERSION, confirmation.VERSION, parts.VERSION, SCREEN_VERSION]
+        return [self.images.content, self.frame.channels, self.frame.size, infos, versions]
+
+    def candidates(self, images: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """Return candidate train rows (n, K) of images (n, c, s, s): the union over descriptors."""
+        found = []
+        for extractor, whiten, index in zip(self.extractors, self.whitenings, self.indexes, strict=True):
+            mirrored = None
+            if not extractor.info.mirror_invariant:
+                mirrored = whiten(extractor.embed(np.ascontiguousarray(images[..., ::-1])))
+            found.append(index.nearest(whiten(extractor.embed(images)), k, mirrored)[0])
+        return union(found)
+
+    def screen(self, queries: Queries, k: int, *, whole: bool = True, with_parts: bool = True) -> Screened:
+        """Return the best match of every query; finished blocks are kept and never made again."""
+        with_parts = with_parts and self.with_parts
+        made_from = ["screen", self.key, queries.key, k, whole, with_parts]
+
+        def make(folder: Path) -> None:
+            with self.frame.progress.task(f"Searching {queries.name}", queries.count) as advance:
+                for start, stop in queries.blocks():
+                    place = folder / f"block-{start}.npz"
+                    if not place.exists():
+                        found: dict[str, Any] = self._screen_block(queries, start, stop, k, whole, with_parts)
+                        with store.atomic_path(place) as partial:
+                            np.savez(partial, allow_pickle=False, **found)
+                    advance(stop - start)
+
+        folder = store.result(self.frame.cache, "screen", made_from, make)
+        blocks = []
+        for start, _ in queries.blocks():
+            with np.load(folder / f"block-{start}.npz", allow_pickle=False) as block:
+                blocks.append({name: block[name] for name in block.files})
+        return _joined(blocks)
+
+    def _screen_block(
+        self, queries: Queries, start: int, stop: int, k: int, whole: bool, with_parts: bool
+    ) -> dict[str, NDArray[np.generic]]:
+        images, masks = queries.load(start, stop)
+        prepared = confirmation.prepare(images)
+        empty = np.full((len(images), 1), -1)
+        matches = confirmation.confirm(prepared, self.prepared, self.candidates(images, k) if whole else empty)
+        patch = self.patches.match(prepared) if with_parts else parts.no_matches(len(images))
+        boxes = np.zeros((len(images), 4), np.float32) if masks is None else parts.tumour_boxes(masks)
+        tumour = self.tumours.match(prepared, boxes) if with_parts else parts.no_matches(len(images))
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / confirmation.SIZE**2
+        found = {f"whole_{name}": value for name, value in vars(matches).items()}
+        found |= {f"patch_{name}": value for name, value in vars(patch).items()}
+        found |= {f"tumour_{name}": value for name, value in vars(tumour).items()}
+        return found | {"area": area.astype(np.float64)}
+
+
+def features_for(images: ImageSet, extractor: Extractor, frame: Frame) -> NDArray[np.float32]:
+    """Return the features (n, d) of an image set, memory-mapped from the cache."""
+    rows = [images.channels.index(name) for name in frame.channels]
+    return features_of(
+        images,
+        extractor,
+        prepare=lambda pixels: frame.prepare(pixels[:, rows]),
+        key=[ANALYSIS_VERSION, frame.channels, frame.size],
+        cache=frame.cache,
+        progress=frame.progress,
+    )
+
+
+def prepared_set(images: ImageSet, frame: Frame, role: str = "train") -> Prepared:
+    """Return a whole set ready for confirmation, memory-mapped from the cache."""
+    queries = of_set("prepare", images, frame.channels, frame.size)
+
+    def make(folder: Path) -> None:
+        tables: dict[str, NDArray[np.generic]] = {}
+        with frame.progress.task(f"Preparing {role} images", len(images)) as done:
+            for start, stop in queries.blocks():
+                block = confirmation.prepare(queries.load(start, stop)[0])
+                for name, part in vars(block).items():
+                    if name not in tables:
+                        tables[name] = np.lib.format.open_memmap(
+                            folder / f"{name}.npy", mode="w+", dtype=part.dtype, shape=(len(images), *part.shape[1:])
+                        )
+                    tables[name][start:stop] = part
+                done(stop - start)
+
+    folder = store.result(frame.cache, "prepared", [confirmation.VERSION, queries.key], make)
+    return Prepared(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in Prepared.__annotations__})
+
+
+def _boxes_of(images: ImageSet, frame: Frame) -> parts.Boxes:
+    queries = of_set("masks", images, frame.channels, frame.size)
+    if MASK not in images.channels:
+        return np.zeros((len(images), 4), np.float32)
+    blocks = (queries.load(*block)[1] for block in queries.blocks())
+    return np.concatenate([parts.tumour_boxes(masks) for masks in blocks if masks is not None])
+
+
+def _joined(blocks: list[dict[str, NDArray[np.generic]]]) -> Screened:
+    whole = {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
+
+    def chosen(prefix: str) -> dict[str, NDArray[np.generic]]:
+        return {name.removeprefix(prefix): value for name, value in whole.items() if name.startswith(prefix)}
+
+    return Screened(
+        Matches(**chosen("whole_")),  # type: ignore[arg-type]
+        PartMatches(**chosen("patch_")),  # type: ignore[arg-type]
+        PartMatches(**chosen("tumour_")),  # type: ignore[arg-type]
+        whole["area"].astype(np.float64),
+    )

@@ -1,0 +1,219 @@
+"""The search on parts: a copied piece of anatomy, or a copied tumour, in another head.
+
+Patches are squares at fixed places of the 64 px image, each searched among the train patches at the same place, in both
+orientations. Tumours are the mask's bounding boxes, brought to one size, searched among all train tumours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from synthrelease.privacy import alignment
+from synthrelease.privacy.confirmation import SIZE, Prepared, local_correlation
+from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening
+
+VERSION = "parts-1"
+PATCH = 28  # pixels of 64: large enough to belong to one patient, small enough to be pasted
+PLACES = tuple((top, left) for top in (0, 12, 24, 36) for left in (0, 12, 24, 36))
+LEAST_FOREGROUND = 0.6  # of a patch; emptier ones are skipped
+CELLS = 8  # a patch's descriptor has 8 x 8 cells per contrast
+CONFIRMED = 4  # best (place, orientation, train patch) per query that are confirmed
+TUMOUR_MARGIN = 1.4  # box side over the mask's: the rim belongs to the tumour
+SMALLEST_TUMOUR = 7.0  # pixels of 64; smaller ones hold too little to recognise
+CROP = 32  # pixels to which a tumour's box is brought
+PORTION = 512
+
+Boxes = NDArray[np.float32]  # (n, 4): top, left, bottom, right in pixels of 64
+
+
+@dataclass(frozen=True)
+class PartMatches:
+    """Best part match of each query; score -1 where the query has no such part."""
+
+    score: NDArray[np.float64]
+    index: NDArray[np.int64]
+    box: Boxes  # in the query
+
+
+def no_matches(count: int) -> PartMatches:
+    """Return matches that say "no such part"."""
+    return PartMatches(np.full(count, -1.0), np.full(count, -1), np.zeros((count, 4), np.float32))
+
+
+class PatchSearch:
+    """Train patches, place by place."""
+
+    def __init__(self, train: Prepared) -> None:
+        self.train = train
+        described, kept = _describe_patches(train)
+        self.whitening = fit_whitening(described[kept], 64) if kept.any() else None
+        self.rows, self.indexes = [], []
+        for place in range(len(PLACES)):
+            rows = np.flatnonzero(kept[:, place])
+            self.rows.append(rows)
+            usable = self.whitening is not None and len(rows) > 0
+            self.indexes.append(Index(self.whitening(described[rows, place])) if usable and self.whitening else None)
+
+    def match(self, queries: Prepared) -> PartMatches:
+        """Return the best patch match of each query."""
+        if self.whitening is None:
+            return no_matches(len(queries))
+        found = [self._nearest(queries, flipped) for flipped in (False, True)]
+        distance = np.concatenate([f[0] for f in found], axis=1)  # (n, 2 * places)
+        train_rows = np.concatenate([f[1] for f in found], axis=1)
+        best = np.argsort(distance, axis=1, kind="stable")[:, :CONFIRMED]
+        n = len(queries)
+        query = np.repeat(np.arange(n), best.shape[1])
+        choice = best.ravel()
+        usable = np.isfinite(distance[query, choice])
+        query, choice = query[usable], choice[usable]
+        place, flipped = choice % len(PLACES), choice >= len(PLACES)
+        boxes = np.array([(t, le, t + PATCH, le + PATCH) for t, le in PLACES], np.float32)[place]
+        rows = train_rows[query, choice]
+        score = _confirm(queries, self.train, (query, rows), (boxes, boxes), flipped, PATCH)
+        boxes = np.where(flipped[:, None], boxes[:, [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, SIZE, 0, SIZE], boxes)
+        return _best_of(n, query, rows, score, boxes.astype(np.float32))
+
+    def _nearest(self, queries: Prepared, flipped: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        described, kept = _describe_patches(queries, flipped)
+        distance = np.full((len(queries), len(PLACES)), np.inf)
+        rows = np.full((len(queries), len(PLACES)), -1)
+        for place, index in enumerate(self.indexes):
+            there = np.flatnonzero(kept[:, place])
+            if index is None or self.whitening is None or not len(there):
+                continue
+            found, far = index.nearest(self.whitening(described[there, place]), 1)
+            distance[there, place] = far[:, 0]
+            rows[there, place] = self.rows[place][found[:, 0]]
+        return distance, rows
+
+
+class TumourSearch:
+    """Train tumours, wherever they lie."""
+
+    def __init__(self, train: Prepared, boxes: Boxes) -> None:
+        self.train = train
+        self.boxes = boxes
+        self.rows = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
+        self.whitening: Whitening | None = None
+        if len(self.rows) >= 2:
+            described = _describe_boxes(train.take(self.rows), boxes[self.rows])
+            self.whitening = fit_whitening(described, 64)
+            self.index = Index(self.whitening(described))
+
+    def match(self, queries: Prepared, boxes: Boxes) -> PartMatches:
+        """Return the best tumour match of each query with a tumour box."""
+        there = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
+        if self.whitening is None or not len(there):
+            return no_matches(len(queries))
+        described = self.whitening(_describe_boxes(queries.take(there), boxes[there]))
+        found, _ = self.index.nearest(described, 3)
+        query = np.repeat(there, 2 * found.shape[1])
+        rows = self.rows[np.repeat(found, 2, axis=1).ravel()]
+        flipped = np.tile([False, True], len(query) // 2)
+        mirrored = boxes[:, [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, SIZE, 0, SIZE]
+        seen = np.where(flipped[:, None], mirrored[query], boxes[query]).astype(np.float32)
+        score = _confirm(queries, self.train, (query, rows), (seen, self.boxes[rows]), flipped, CROP)
+        return _best_of(len(queries), query, rows, score, boxes[query])
+
+
+def tumour_boxes(masks: NDArray[np.uint8]) -> Boxes:
+    """Return the boxes (n, 4) of label masks (n, s, s), squared, with margin; zeros where too small or absent."""
+    n, side = masks.shape[0], masks.shape[1]
+    boxes = np.zeros((n, 4), np.float32)
+    for row in range(n):
+        where = np.argwhere(masks[row] > 0) * (SIZE / side)
+        if not len(where):
+            continue
+        low, high = where.min(0), where.max(0) + SIZE / side
+        half = TUMOUR_MARGIN * float((high - low).max()) / 2
+        if 2 * half / TUMOUR_MARGIN < SMALLEST_TUMOUR:
+            continue
+        middle = (low + high) / 2
+        boxes[row] = (*(middle - half), *(middle + half))
+    return boxes
+
+
+def _confirm(
+    queries: Prepared,
+    train: Prepared,
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
+    boxes: tuple[Boxes, Boxes],
+    flipped: NDArray[np.bool_],
+    crop: int,
+) -> NDArray[np.float64]:
+    """Return the score of every (query box, train box) pair after a small alignment of the crop."""
+    score = np.full(len(rows[0]), -1.0)
+    for start in range(0, len(score), PORTION):
+        part = slice(start, start + PORTION)
+        images = torch.from_numpy(queries.images[rows[0][part]]).float()
+        flip = torch.from_numpy(flipped[part])[:, None, None, None]
+        images = torch.where(flip, images.flip(-1), images)
+        query = alignment.sample(images, _box_maps(boxes[0][part]), crop)
+        target = torch.from_numpy(train.images[rows[1][part]]).float()
+        base = _box_maps(boxes[1][part])
+        weight = torch.ones_like(query[:, :1])
+        means = query.mean(1, keepdim=True), target.mean(1, keepdim=True)
+        maps, _ = alignment.fit(*means, weight, base, 5, base=base)
+        noise = torch.from_numpy(queries.noise[rows[0][part]]), torch.from_numpy(train.noise[rows[1][part]])
+        score[part] = local_correlation(query, target, weight, maps, noise).numpy()
+    return score
+
+
+def _best_of(
+    n: int, query: NDArray[np.int64], rows: NDArray[np.int64], score: NDArray[np.float64], boxes: Boxes
+) -> PartMatches:
+    result = no_matches(n)
+    for i in np.argsort(score, kind="stable"):  # ascending: the best writes last
+        result.score[query[i]], result.index[query[i]], result.box[query[i]] = score[i], rows[i], boxes[i]
+    return result
+
+
+def _describe_patches(images: Prepared, flipped: bool = False) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return descriptors (n, places, d) and which patches hold enough foreground (n, places)."""
+    n = len(images)
+    pixels, mask = images.images, images.foreground
+    if flipped:
+        pixels, mask = pixels[..., ::-1], mask[..., ::-1]
+    cells = PATCH // CELLS  # 28 = 8 x 3 + 4: two pixels of each edge stay out
+    edge = (PATCH - cells * CELLS) // 2
+    described = np.empty((n, len(PLACES), pixels.shape[1] * CELLS * CELLS), np.float32)
+    kept = np.empty((n, len(PLACES)), bool)
+    for number, (top, left) in enumerate(PLACES):
+        kept[:, number] = mask[:, top : top + PATCH, left : left + PATCH].mean((1, 2)) >= LEAST_FOREGROUND * 255
+        inner = slice(top + edge, top + edge + cells * CELLS), slice(left + edge, left + edge + cells * CELLS)
+        patch = pixels[:, :, inner[0], inner[1]].astype(np.float32)
+        patch = patch.reshape(n, -1, CELLS, cells, CELLS, cells).mean((3, 5))
+        described[:, number] = _normalised(patch)
+    return described, kept
+
+
+def _describe_boxes(images: Prepared, boxes: Boxes) -> NDArray[np.float32]:
+    """Return descriptors (n, d) of boxes, the same for a box and its mirror image."""
+    crops = alignment.sample(torch.from_numpy(np.asarray(images.images)).float(), _box_maps(boxes), 12).numpy()
+    mirrored = crops[..., ::-1]
+    half = crops.shape[-1] // 2
+    return _normalised(np.concatenate([(crops + mirrored)[..., :half], np.abs(crops - mirrored)[..., :half]], axis=1))
+
+
+def _normalised(cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (n, c * h * w) of cells (n, c, h, w), each contrast with mean 0 and deviation 1."""
+    centred = cells - cells.mean((2, 3), keepdims=True)
+    deviation = np.sqrt((centred**2).mean((2, 3), keepdims=True))
+    flat: NDArray[np.float32] = (centred / np.maximum(deviation, 1e-3)).reshape(len(cells), -1).astype(np.float32)
+    return flat
+
+
+def _box_maps(boxes: Boxes) -> torch.Tensor:
+    """Return the maps (n, 2, 3) from a crop's [-1, 1] to the image's."""
+    low = torch.from_numpy(np.ascontiguousarray(boxes[:, :2])) * 2 / SIZE - 1
+    high = torch.from_numpy(np.ascontiguousarray(boxes[:, 2:])) * 2 / SIZE - 1
+    half, middle = (high - low) / 2, (high + low) / 2
+    maps = torch.zeros(len(boxes), 2, 3)
+    maps[:, 0, 0], maps[:, 0, 2] = half[:, 1], middle[:, 1]
+    maps[:, 1, 1], maps[:, 1, 2] = half[:, 0], middle[:, 0]
+    return maps

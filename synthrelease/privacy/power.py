@@ -1,0 +1,96 @@
+"""Plants copies of every kind in the queries and records how many are caught."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthrelease.privacy import planted
+from synthrelease.privacy.calibration import Thresholds
+from synthrelease.privacy.gallery import Gallery
+from synthrelease.privacy.queries import Degradation
+from synthrelease.privacy.roles import Roles
+from synthrelease.privacy.transformations import KINDS
+from synthrelease.records import Planted
+from synthrelease.settings import AuditSettings
+
+Scores = NDArray[np.float64]
+
+
+def plant(
+    gallery: Gallery, roles: Roles, limits: Thresholds | None, degradation: Degradation, settings: AuditSettings
+) -> tuple[tuple[Planted, ...], Scores]:
+    """Return one row per kind and the scores of all required whole-image copies; nothing without thresholds."""
+    if limits is None:
+        return (), np.array([])
+    rows, scores = _plant_whole(gallery, roles, limits, degradation, settings)
+    if settings.parts:
+        rows += _plant_parts(gallery, roles, limits, degradation, settings)
+    return tuple(rows), scores
+
+
+def _plant_whole(
+    gallery: Gallery, roles: Roles, limits: Thresholds, degradation: Degradation, settings: AuditSettings
+) -> tuple[list[Planted], Scores]:
+    frame = gallery.frame
+    plan = planted.plan_whole(roles.train.subjects, settings.planted_subjects, settings.seed)
+    queries = planted.whole_queries(plan, roles.train, frame.channels, frame.size, settings.seed, degradation)
+    found = gallery.screen(queries, settings.candidates, with_parts=False).whole
+    right = roles.train.subjects[found.index] == plan.subjects
+    rows, shown = [], []
+    for kind in KINDS:
+        chosen = plan.of_kind(kind.name)
+        if not chosen.any():
+            continue
+        rows.append(
+            planted.power_row(
+                kind.name,
+                kind.strength,
+                "whole",
+                scores=found.score[chosen],
+                right=right[chosen],
+                flag=limits.whole.flag,
+                alarm=limits.whole.alarm,
+                required=kind.required,
+                held_out=kind.held_out,
+            )
+        )
+        if kind.required:
+            shown.append(found.score[chosen])
+    return rows, np.concatenate(shown) if shown else np.array([])
+
+
+def _plant_parts(
+    gallery: Gallery, roles: Roles, limits: Thresholds, degradation: Degradation, settings: AuditSettings
+) -> list[Planted]:
+    frame = gallery.frame
+    has_tumour = gallery.tumours.boxes[:, 2] > gallery.tumours.boxes[:, 0]
+    plan = planted.plan_parts(roles.train.subjects, has_tumour, settings.planted_subjects, settings.seed)
+    queries = planted.part_queries(plan, roles.train, frame.channels, frame.size, settings.seed, degradation)
+    found = gallery.screen(queries, settings.candidates, whole=False)
+    rows = []
+    for name, strength, part in planted.PART_KINDS:
+        chosen = plan.of_kind(name)
+        searched = part in limits.parts or any(key.startswith(part) for key in limits.parts)
+        if not chosen.any() or not searched:
+            continue
+        matches = found.patch if part == "patch" else found.tumour
+        if part == "patch":
+            flag: Scores | float = limits.patch().flag
+            alarm: Scores | float = limits.patch().alarm
+        else:
+            areas = found.tumour_area[chosen]
+            flag, alarm = limits.tumour(areas, "flag"), limits.tumour(areas, "alarm")
+        rows.append(
+            planted.power_row(
+                name,
+                strength,
+                part,
+                scores=matches.score[chosen],
+                right=roles.train.subjects[matches.index[chosen]] == plan.subjects[chosen],
+                flag=flag,
+                alarm=alarm,
+                required=False,
+            )
+        )
+    return rows

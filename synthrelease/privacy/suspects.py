@@ -1,0 +1,159 @@
+"""From search results to named suspects: whole images, parts, exact copies, and the closest pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthrelease.privacy import screening
+from synthrelease.privacy.calibration import Thresholds
+from synthrelease.privacy.confirmation import SIZE, Matches, confirm
+from synthrelease.privacy.gallery import Frame, Screened, prepared_set
+from synthrelease.privacy.parts import PartMatches
+from synthrelease.privacy.queries import of_set
+from synthrelease.privacy.roles import Roles
+from synthrelease.records import PartName, PartSuspect, Suspect
+from synthrelease.settings import AuditSettings
+
+CLOSEST = 20
+SHOWN = 60  # pairs for which the nearest holdout image is looked up, for people to compare
+EXACT_SCORE = 0.99  # below it no pair is compared pixel by pixel
+EXACT_STEP = 1.5 / 255  # largest difference in any pixel that rounding explains
+HOLDOUT_CANDIDATES = 6
+
+
+@dataclass(frozen=True)
+class Found:
+    """Named findings, and the matches behind the pairs that a report shows."""
+
+    suspects: tuple[Suspect, ...]
+    alarms: tuple[Suspect, ...]
+    exact: tuple[Suspect, ...]
+    closest: tuple[Suspect, ...]
+    parts: tuple[PartSuspect, ...]
+    patch_alarms: int
+    tumour_alarms: int
+    whole: Matches
+    synthetic_rows: dict[str, int]  # image id -> row
+    holdout_rows: dict[int, int]  # synthetic row -> most similar holdout row, for shown pairs
+
+
+def collect(
+    roles: Roles,
+    found: Screened,
+    strangers: Screened | None,
+    limits: Thresholds | None,
+    frame: Frame,
+    settings: AuditSettings,
+) -> Found:
+    """Return everything that a person should look at, most similar first."""
+    order = np.argsort(-found.whole.score, kind="stable")
+    exact_rows = _exact_rows(roles, found.whole, order, frame)
+    shown = order[:SHOWN]
+    holdout = _nearest_holdout(roles, shown, frame)
+    p, q = _significance(roles, found, limits)
+
+    def suspect(row: int) -> Suspect:
+        match = found.whole
+        near = holdout.get(row)
+        return Suspect(
+            image_id=roles.synthetic.ids[row],
+            train_image_id=roles.train.ids[match.index[row]],
+            train_subject=str(roles.train.rows[match.index[row]].subject),
+            score=float(match.score[row]),
+            p_value=None if p is None else float(p[row]),
+            q_value=None if q is None else float(q[row]),
+            exact=row in exact_rows,
+            above_alarm=limits is not None and bool(match.score[row] > limits.whole.alarm),
+            mirrored=bool(match.mirrored[row]),
+            holdout_image_id=None if near is None or roles.holdout is None else roles.holdout.ids[near[0]],
+            holdout_score=None if near is None else near[1],
+        )
+
+    flag = limits.whole.flag if limits else np.inf
+    suspects = tuple(suspect(int(row)) for row in order if found.whole.score[row] > flag)
+    patch, patch_alarms = _parts(roles, found.patch, limits, "patch", found.tumour_area)
+    tumour, tumour_alarms = _parts(roles, found.tumour, limits, "tumour", found.tumour_area)
+    return Found(
+        suspects=suspects,
+        alarms=tuple(s for s in suspects if s.above_alarm),
+        exact=tuple(suspect(row) for row in sorted(exact_rows)),
+        closest=tuple(suspect(int(row)) for row in order[:CLOSEST]),
+        parts=tuple(sorted(patch + tumour, key=lambda part: (-part.above_alarm, -part.score, part.image_id))),
+        patch_alarms=patch_alarms,
+        tumour_alarms=tumour_alarms,
+        whole=found.whole,
+        synthetic_rows={name: row for row, name in enumerate(roles.synthetic.ids)},
+        holdout_rows={row: near[0] for row, near in holdout.items()},
+    )
+
+
+def _significance(
+    roles: Roles, found: Screened, limits: Thresholds | None
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    if limits is None or roles.holdout is None:
+        return None, None
+    p = screening.p_values(found.whole.score, limits.scores, roles.holdout.subjects)
+    return p, screening.q_values(p)
+
+
+def _exact_rows(roles: Roles, matches: Matches, order: NDArray[np.int64], frame: Frame) -> set[int]:
+    """Return synthetic rows whose pixels equal their match's, up to the rounding of number formats."""
+    rows = [int(row) for row in order if matches.score[row] > EXACT_SCORE and not matches.mirrored[row]]
+    synthetic = of_set("exact", roles.synthetic, frame.channels, frame.size)
+    train = of_set("exact", roles.train, frame.channels, frame.size)
+    exact = set()
+    for row in rows:
+        source = int(matches.index[row])
+        difference = synthetic.load(row, row + 1)[0] - train.load(source, source + 1)[0]
+        if float(np.abs(difference).max()) <= EXACT_STEP:
+            exact.add(row)
+    return exact
+
+
+def _nearest_holdout(roles: Roles, rows: NDArray[np.int64], frame: Frame) -> dict[int, tuple[int, float]]:
+    """Return the most similar holdout image of the shown synthetic images: what a stranger looks like."""
+    if roles.holdout is None or not len(rows):
+        return {}
+    queries = prepared_set(roles.synthetic, frame, "synthetic").take(rows)
+    holdout = prepared_set(roles.holdout, frame, "holdout")
+    flat = np.asarray(holdout.images, dtype=np.float32).reshape(len(holdout), -1)
+    flat = flat - flat.mean(1, keepdims=True)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    wanted = np.asarray(queries.images, dtype=np.float32)
+    wanted = wanted - wanted.mean((1, 2, 3), keepdims=True)
+    likeness = wanted.reshape(len(wanted), -1) @ flat.T
+    best = np.argsort(-likeness, axis=1, kind="stable")[:, :HOLDOUT_CANDIDATES]
+    matches = confirm(queries, holdout, best)
+    return {int(row): (int(matches.index[i]), float(matches.score[i])) for i, row in enumerate(rows)}
+
+
+def _parts(
+    roles: Roles, matches: PartMatches, limits: Thresholds | None, part: PartName, areas: NDArray[np.float64]
+) -> tuple[list[PartSuspect], int]:
+    if limits is None:
+        return [], 0
+    if part == "patch":
+        flag = np.full(len(matches.score), limits.patch().flag)
+        alarm = np.full(len(matches.score), limits.patch().alarm)
+    else:
+        flag, alarm = limits.tumour(areas, "flag"), limits.tumour(areas, "alarm")
+    scale = max(roles.synthetic.size) / SIZE
+    made = []
+    for row in np.flatnonzero(matches.score > flag):
+        top, left, bottom, right = (round(float(edge) * scale) for edge in matches.box[row])
+        source = int(matches.index[row])
+        made.append(
+            PartSuspect(
+                image_id=roles.synthetic.ids[row],
+                part=part,
+                box=(top, left, bottom, right),
+                train_image_id=roles.train.ids[source],
+                train_subject=str(roles.train.rows[source].subject),
+                score=float(matches.score[row]),
+                above_alarm=bool(matches.score[row] > alarm[row]),
+            )
+        )
+    return made, sum(part.above_alarm for part in made)
