@@ -21,7 +21,7 @@ from synthrelease.features.interface import ExtractorInfo, FittedOn, checked_fea
 from synthrelease.features.weight_files import read_weights
 
 SHIPPED = Path(__file__).with_name("copy_encoder.safetensors")
-SHIPPED_SHA256 = "5d20ce65d2849918580869c3e93af3c5240312d8b92b25a17f74bfe23c36442a"
+SHIPPED_SHA256 = "1d213d9f5ebb3a329ba6dca1bce17ee9a1bd9645c385040ac2e0f38bcbf6acfa"
 FRAME = 64  # pixels a side of the canonical frame
 WIDTH = 128  # features per contrast
 BATCH = 256

@@ -16,12 +16,13 @@ from synthrelease.privacy import alignment
 from synthrelease.privacy.confirmation import SIZE, Prepared, local_correlation
 from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening
 
-VERSION = "parts-1"
+VERSION = "parts-2"
 PATCH = 28  # pixels of 64: large enough to belong to one patient, small enough to be pasted
-PLACES = tuple((top, left) for top in (0, 12, 24, 36) for left in (0, 12, 24, 36))
+STRIDE = 6  # pixels: a pasted square of half the side then holds a whole patch wherever it lies
+PLACES = tuple((top, left) for top in range(0, 37, STRIDE) for left in range(0, 37, STRIDE))
 LEAST_FOREGROUND = 0.6  # of a patch; emptier ones are skipped
 CELLS = 8  # a patch's descriptor has 8 x 8 cells per contrast
-CONFIRMED = 4  # best (place, orientation, train patch) per query that are confirmed
+CONFIRMED = 6  # best (place, orientation, train patch) per query that are confirmed
 TUMOUR_MARGIN = 1.4  # box side over the mask's: the rim belongs to the tumour
 SMALLEST_TUMOUR = 7.0  # pixels of 64; smaller ones hold too little to recognise
 CROP = 32  # pixels to which a tumour's box is brought

@@ -51,13 +51,18 @@ def plan_whole(subjects: NDArray[np.str_], most: int, seed: int) -> Plan:
     return _plan(subjects, [kind.name for kind in KINDS], most, seed, np.ones(len(subjects), bool))
 
 
-def plan_parts(subjects: NDArray[np.str_], with_tumour: NDArray[np.bool_], most: int, seed: int) -> Plan:
-    """Draw sources for pasted patches, and for pasted tumours among images that have one."""
+def plan_parts(subjects: NDArray[np.str_], with_tumour: NDArray[np.bool_], heads: int, most: int, seed: int) -> Plan:
+    """Draw sources for pasted patches, and for pasted tumours among images that have one.
+
+    The companions are rows of the holdout: in the head of another train subject the rest of the image would be a copy
+    as well, and the search could find that one instead.
+    """
     patch = _plan(subjects, [k[0] for k in PART_KINDS if k[2] == "patch"], most, seed, np.ones(len(subjects), bool))
     tumour = _plan(subjects, [k[0] for k in PART_KINDS if k[2] == "tumour"], most, seed, with_tumour)
+    sources = np.concatenate([patch.sources, tumour.sources])
     return Plan(
-        np.concatenate([patch.sources, tumour.sources]),
-        np.concatenate([patch.companions, tumour.companions]),
+        sources,
+        seeds.named(seed, "plant", "heads").integers(heads, size=len(sources)),
         patch.names + tumour.names,
         np.concatenate([patch.subjects, tumour.subjects]),
     )
@@ -83,12 +88,19 @@ def whole_queries(
 
 
 def part_queries(
-    plan: Plan, images: ImageSet, channels: tuple[str, ...], size: int, seed: int, degradation: Degradation
+    plan: Plan,
+    images: ImageSet,
+    heads: ImageSet,
+    channels: tuple[str, ...],
+    size: int,
+    seed: int,
+    degradation: Degradation,
 ) -> Queries:
-    """Return heads of other subjects into which a patch or a tumour was pasted."""
+    """Return strangers' heads (rows of ``heads``) into which a patch or a tumour of ``images`` was pasted."""
 
     def load(start: int, stop: int) -> tuple[Images, Masks]:
-        source, other = (_read(images, rows[start:stop], channels, size) for rows in (plan.sources, plan.companions))
+        source = _read(images, plan.sources[start:stop], channels, size)
+        other = _read(heads, plan.companions[start:stop], channels, size)
         masks = _read_masks(images, plan.sources[start:stop], size)
         made, labels = [], []
         for i in range(start, stop):
@@ -104,7 +116,10 @@ def part_queries(
         return degradation.apply(analysis_images(np.stack(made), size), seed + 1, start), np.stack(labels)
 
     return Queries(
-        "planted parts", _key("parts", plan, images, channels, size, seed, degradation), len(plan.names), load
+        "planted parts",
+        _key(f"parts of {heads.content}", plan, images, channels, size, seed, degradation),
+        len(plan.names),
+        load,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from synthrelease.image_set import ImageSet
 from synthrelease.privacy import planted
 from synthrelease.privacy.calibration import Thresholds
 from synthrelease.privacy.gallery import Gallery
@@ -24,8 +25,8 @@ def plant(
     if limits is None:
         return (), np.array([])
     rows, scores = _plant_whole(gallery, roles, limits, degradation, settings)
-    if settings.parts:
-        rows += _plant_parts(gallery, roles, limits, degradation, settings)
+    if settings.parts and roles.holdout is not None:
+        rows += _plant_parts(gallery, roles, roles.holdout, limits, degradation, settings)
     return tuple(rows), scores
 
 
@@ -61,12 +62,17 @@ def _plant_whole(
 
 
 def _plant_parts(
-    gallery: Gallery, roles: Roles, limits: Thresholds, degradation: Degradation, settings: AuditSettings
+    gallery: Gallery,
+    roles: Roles,
+    heads: ImageSet,
+    limits: Thresholds,
+    degradation: Degradation,
+    settings: AuditSettings,
 ) -> list[Planted]:
     frame = gallery.frame
     has_tumour = gallery.tumours.boxes[:, 2] > gallery.tumours.boxes[:, 0]
-    plan = planted.plan_parts(roles.train.subjects, has_tumour, settings.planted_subjects, settings.seed)
-    queries = planted.part_queries(plan, roles.train, frame.channels, frame.size, settings.seed, degradation)
+    plan = planted.plan_parts(roles.train.subjects, has_tumour, len(heads), settings.planted_subjects, settings.seed)
+    queries = planted.part_queries(plan, roles.train, heads, frame.channels, frame.size, settings.seed, degradation)
     found = gallery.screen(queries, settings.candidates, whole=False)
     rows = []
     for name, strength, part in planted.PART_KINDS:
