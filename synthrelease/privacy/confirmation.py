@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from synthrelease.features.canonical import foreground, frame_transform, smooth
 from synthrelease.privacy import alignment
 
-VERSION = "confirm-1"
+VERSION = "confirm-2"
 SIZE = 64  # pixels at which pairs are compared
 SMOOTHING = 1.5 / 128  # of the side, before halving: noise goes, anatomy stays
 SHIFT = 2  # pixels: what a smooth deformation may move locally
@@ -95,9 +95,8 @@ def confirm(queries: Prepared, train: Prepared, candidates: NDArray[np.int64]) -
     final = np.full(n * k, -2.0)
     for chosen in _portions(kept):
         pair = _Pair.of(queries, train, query_rows[chosen], train_rows[chosen], mirrored[chosen])
-        fitted, _ = alignment.fit(
-            pair.query_mean, pair.train_mean, pair.query_mask + 0.05, torch.from_numpy(maps[chosen]), 5
-        )
+        template = alignment.Template.of(pair.query_mean, pair.query_mask + 0.05)
+        fitted, _ = alignment.fit(template, pair.train_mean, torch.from_numpy(maps[chosen]), 5)
         final[chosen], maps[chosen] = _score(pair, fitted).numpy(), fitted.numpy()
     best = final.reshape(n, k).argmax(axis=1) + np.arange(n) * k
     found = final[best] > -2
@@ -251,23 +250,31 @@ def _align_coarsely(pair: _Pair) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     query = nn.avg_pool2d(pair.query_mean, 2)
     weight = nn.avg_pool2d(pair.query_mask, 2) + 0.05
     identity = torch.eye(2, 3).repeat(n, 1, 1)
+    templates = [alignment.Template.of(query, weight), alignment.Template.of(query.flip(-1), weight.flip(-1))]
     starts, scores = [], []
-    for flipped in (False, True):
+    for flipped, template in enumerate(templates):
         frame = _mirror_frame(pair.query_frame) if flipped else pair.query_frame
         canonical = alignment.compose(pair.train_frame, alignment.inverse(frame))
         canonical = torch.where(alignment.plausible(canonical)[:, None, None], canonical, identity)
-        seen_query, seen_weight = (query.flip(-1), weight.flip(-1)) if flipped else (query, weight)
         for start in (identity, canonical):
-            maps, score = alignment.fit(seen_query, train, seen_weight, start, 3)
+            maps, score = alignment.fit(template, train, start, 3)
             starts.append(maps)
             scores.append(score)
     best = torch.stack(scores).argmax(0)
     maps = torch.stack(starts)[best, torch.arange(n)]
     mirrored = best >= 2
-    flip = mirrored[:, None, None, None]
-    query, weight = torch.where(flip, query.flip(-1), query), torch.where(flip, weight.flip(-1), weight)
-    maps, score = alignment.fit(query, train, weight, maps, 5)
+    maps, score = alignment.fit(_either(*templates, mirrored), train, maps, 5)
     return maps, score, mirrored
+
+
+def _either(plain: alignment.Template, flipped: alignment.Template, chosen: torch.Tensor) -> alignment.Template:
+    """Return the template of the orientation chosen for each pair."""
+    picked = {}
+    for name, value in vars(plain).items():
+        if isinstance(value, torch.Tensor):
+            mask = chosen.view(-1, *[1] * (value.dim() - 1))
+            picked[name] = torch.where(mask, getattr(flipped, name), value)
+    return alignment.Template(**picked, size=plain.size)
 
 
 def _score(pair: _Pair, maps: torch.Tensor) -> torch.Tensor:

@@ -158,8 +158,8 @@ def _confirm(
         target = torch.from_numpy(train.images[rows[1][part]]).float()
         base = _box_maps(boxes[1][part])
         weight = torch.ones_like(query[:, :1])
-        means = query.mean(1, keepdim=True), target.mean(1, keepdim=True)
-        maps, _ = alignment.fit(*means, weight, base, 5, base=base)
+        template = alignment.Template.of(query.mean(1, keepdim=True), weight)
+        maps, _ = alignment.fit(template, target.mean(1, keepdim=True), base, 5, base=base)
         noise = torch.from_numpy(queries.noise[rows[0][part]]), torch.from_numpy(train.noise[rows[1][part]])
         score[part] = local_correlation(query, target, weight, maps, noise).numpy()
     return score
