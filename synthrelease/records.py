@@ -187,6 +187,8 @@ class Distribution(Record):
 
 
 class UnreadFile(Record):
+    """A file that could not be used, and why."""
+
     role: Literal["train", "holdout", "synthetic"]
     image_id: str
     reason: str
@@ -206,6 +208,8 @@ class RoleInputs(Record):
 
 
 class Inputs(Record):
+    """The three folders, and what was compared of them."""
+
     train: RoleInputs
     holdout: RoleInputs | None
     synthetic: RoleInputs
@@ -216,6 +220,8 @@ class Inputs(Record):
 
 
 class ExtractorUsed(Record):
+    """One way of turning images into numbers, exactly enough to tell it from every other."""
+
     name: str
     preprocessing: str = Field(description="Version of the preprocessing")
     weights_sha256: str | None = None
@@ -225,6 +231,8 @@ class ExtractorUsed(Record):
 
 
 class MadeWith(Record):
+    """Versions, settings and seed: what it takes to make the record again."""
+
     synthrelease: str
     python: str
     packages: dict[str, str]

@@ -100,6 +100,11 @@ class AuditSettings(Settings):
     attempt: int = Field(default=1, ge=1, description="Which audit of this release; later ones pay in confidence")
     train_encoder: bool = Field(default=False, description="First train the copy encoder on train (minutes)")
 
+    @property
+    def alpha_each(self) -> float:
+        """Alpha of one search: whole images, patches and tumours share it, a third each."""
+        return self.alpha / 3 if self.parts else self.alpha
+
 
 def _in_words(cls: type[BaseModel], item: Any) -> str:
     name = ".".join(map(str, item["loc"])) or "settings"

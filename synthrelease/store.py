@@ -97,6 +97,11 @@ def disk_errors(path: Path) -> Iterator[None]:
             f"{error.filename or path} cannot be written: permission denied.",
             "Choose another --out folder, or set SYNTHRELEASE_CACHE to a folder that you own.",
         ) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(
+            f"{error.filename or path} cannot be used: a file stands where a folder is needed.",
+            "Choose another --out folder, or move that file away.",
+        ) from error
     except OSError as error:
         if error.errno in {28, 30, 122}:  # ENOSPC, EROFS, EDQUOT
             raise StoreError(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from synthrelease import __version__, policy, store
 from synthrelease.errors import AuditError, SettingsError
-from synthrelease.image_set import MASK, ImageRow, ImageSet, from_arrays
+from synthrelease.image_set import MASK, ImageRow, ImageSet, from_arrays, is_image_set
 from synthrelease.progress import SILENT, Progress
 from synthrelease.records import AuditRecord, MadeWith
 from synthrelease.settings import AuditSettings, PhantomSettings, PrepareSettings
@@ -60,6 +62,7 @@ def audit(
     progress: Progress = SILENT,
 ) -> AuditRecord:
     """Audit folders or image sets; write `out/evidence/audit.json` and `report.html`, and return the record."""
+    _check_extractors(settings)
     evidence = store.private_folder(out / "evidence")
     cache = store.cache_folder()
     train_set, holdout_set, synthetic_set, excluded = _open_roles(train, holdout, synthetic, settings, cache, progress)
@@ -100,6 +103,7 @@ def audit_arrays(
     if holdout is not None and holdout_subjects is None:
         raise SettingsError("holdout was given without holdout_subjects.", "Pass one subject id per holdout image.")
     settings = AuditSettings.checked(**options)
+    _check_extractors(settings)
     found = _audited(
         _in_memory("train", train, train_subjects, channels),
         None if holdout is None else _in_memory("holdout", holdout, holdout_subjects, channels),
@@ -151,8 +155,6 @@ def _audited(
     progress: Progress,
     excluded: tuple[str, ...],
 ) -> Audit:
-    from dataclasses import replace
-
     from synthrelease.privacy.audit import audit as run
 
     extractors, unfitted = _extractors(settings, train, cache, progress)
@@ -211,10 +213,48 @@ def _open_roles(
             f"--exclude names what no folder holds: {', '.join(unmatched)}.",
             "Use the path relative to its folder, as the report prints it.",
         )
-    train_set, holdout_set, synthetic_set = sets
+    train_set, holdout_set, synthetic_set = (None if images is None else _with_text_names(images) for images in sets)
     if train_set is None or synthetic_set is None:
         raise AuditError("Train and synthetic images are both needed.")
+    if settings.subject_pattern is None and not is_image_set(synthetic):
+        synthetic_set = _without_subjects(synthetic_set)
     return train_set, holdout_set, synthetic_set, settings.exclude
+
+
+def _without_subjects(images: ImageSet) -> ImageSet:
+    """Forget subjects that only folder names suggest: a folder of synthetic images is not a patient."""
+    return replace(images, rows=tuple(replace(row, subject="") for row in images.rows))
+
+
+def _with_text_names(images: ImageSet) -> ImageSet:
+    """Return the set with names that can be written: bytes of a file name that are no UTF-8 become \\xff."""
+
+    def text(name: str) -> str:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+    rows = tuple(replace(r, image_id=text(r.image_id), subject=text(r.subject)) for r in images.rows)
+    return replace(images, rows=rows, unread=tuple(replace(u, image_id=text(u.image_id)) for u in images.unread))
+
+
+def _check_extractors(settings: AuditSettings) -> None:
+    """Refuse names that no extractor has, and weights that none would use, before any image is read."""
+    from synthrelease.features.interface import NAMES
+    from synthrelease.features.weights import installed
+
+    known = (EMBEDDED, *NAMES)
+    for name in settings.extractors:
+        if name not in known:
+            near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise SettingsError(f"No extractor is called {name!r}.", f"{hint}Known: {', '.join(known)}.")
+    names = settings.extractors or (EMBEDDED, *(found.name for found in installed()))
+    for name in sorted(settings.weights):
+        if name not in names:
+            remedy = f"Add --extractor {name}." if name in known else f"Known: {', '.join(known)}."
+            raise SettingsError(f"--weights was given for {name}, which is not among the extractors.", remedy)
+        if name in (EMBEDDED, "pixels"):
+            remedy = f"Leave out {settings.weights[name]}."
+            raise SettingsError(f"The extractor {name!r} takes no weights file.", remedy)
 
 
 def _extractors(
@@ -235,12 +275,6 @@ def _extractors(
                 chosen.append(_copy_encoder(settings, train, cache, progress))
         else:
             chosen.append(load(name, weights))
-    unknown = sorted(set(settings.weights) - set(names))
-    if unknown:
-        raise SettingsError(
-            f"--weights was given for {', '.join(unknown)}, which is not among the extractors.",
-            f"Add --extractor {unknown[0]}.",
-        )
     by_info = {extractor.info: extractor for extractor in chosen}
     unfitted = [e for e in by_info.values() if e.info.fitted_on == "nothing"]
     preferred = sorted(unfitted, key=lambda e: ("radimagenet" not in e.info.name, "encoder" not in e.info.name))
@@ -261,8 +295,11 @@ def _in_memory(
     role: str, images: ArrayLike, subjects: Sequence[str] | None, channels: Sequence[str] | None
 ) -> ImageSet:
     pixels: NDArray[Any] = np.asarray(images)
-    if pixels.ndim != 4:
-        raise SettingsError(f"{role} has shape {pixels.shape}.", "Pass images as (n, c, h, w).")
+    if pixels.ndim != 4 or 0 in pixels.shape or pixels.dtype.kind not in "biuf":
+        raise SettingsError(
+            f"{role} has shape {pixels.shape} and type {pixels.dtype}.",
+            "Pass real numbers as (n, c, h, w), at least one image.",
+        )
     if subjects is not None and len(subjects) != len(pixels):
         raise SettingsError(f"{role} has {len(pixels)} images but {len(subjects)} subjects.", "Pass one id per image.")
     bad = ~np.isfinite(pixels.reshape(len(pixels), -1).astype(np.float64)).all(axis=1)

@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 
 import click
-
-from synthrelease.cli import group
+from make_cli import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "synthrelease"
@@ -22,23 +21,15 @@ def project_files(pattern: str = "*") -> list[Path]:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         found = {ROOT / name for name in listed.split("\0") if name}
     else:
-        hidden = {path for path in ROOT.iterdir() if path.name.startswith(".") and path.name not in {".ci", ".gitignore"}}
-        found = {p for p in ROOT.rglob("*") if not _BUILT & set(p.parts) and not hidden & {*p.parents, p}}
+        found = {path for path in ROOT.rglob("*") if _counts(path.relative_to(ROOT))}
     return sorted(path for path in found if path.is_file() and path.match(pattern))
 
 
-def all_commands() -> list[tuple[str, click.Command]]:
-    """Return every command with its full name, e.g. `synthrelease weights list`; groups are left out."""
+def _counts(path: Path) -> bool:
+    hidden = path.parts[0].startswith(".") and path.parts[0] not in {".ci", ".gitignore"}
+    return not hidden and not _BUILT & set(path.parts) and path.parts[0] != "PKG-INFO"
 
-    def walk(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
-        if not isinstance(command, click.Group):
-            return [(name, command)]
-        context = click.Context(command)
-        found: list[tuple[str, click.Command]] = []
-        for child in command.list_commands(context):
-            below = command.get_command(context, child)
-            if below is not None:
-                found += walk(f"{name} {child}", below)
-        return found
 
-    return walk("synthrelease", group)
+def working_commands() -> list[tuple[str, click.Command]]:
+    """Return every command that does something, e.g. `synthrelease weights list`, and no group."""
+    return [(name, command) for name, command in commands() if not isinstance(command, click.Group)]

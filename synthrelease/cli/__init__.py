@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from typing import Any
 
@@ -12,6 +13,12 @@ import click
 from synthrelease import __version__
 from synthrelease.errors import ExitCode, SynthreleaseError
 
+KEPT = "Finished work is kept: run the same command again to continue."
+TRACEBACK = "SYNTHRELEASE_TRACEBACK"  # set to anything: unforeseen errors show where they arose
+REPORT = (
+    f"This is a fault of the program. Finished work is kept. Set {TRACEBACK}=1, run the same command again, "
+    "and report what it prints, without names of patients."
+)
 COMMANDS = {  # name: module within synthrelease.cli, in the order of the work
     "phantom": "phantom",
     "prepare": "prepare",
@@ -53,8 +60,9 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line; turn every foreseen error into two lines and an exit code."""
+    """Run the command line; turn every error into a sentence or two and an exit code, never into a traceback."""
     wants_json = "--json" in sys.argv[1:]
+    code: object
     try:
         code = group.main(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -62,19 +70,33 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = ExitCode.USAGE
+        _answer("UsageError", error.format_message(), "See --help.", wants_json)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. Finished work is kept: run the same command again to continue.", err=True)
-        code = ExitCode.INTERRUPTED
+        code = _explain("Interrupted", "Interrupted.", KEPT, wants_json, ExitCode.INTERRUPTED)
     except SynthreleaseError as error:
-        _explain(error, wants_json)
-        code = error.exit_code
-    sys.exit(int(code or 0))
+        code = _explain(type(error).__name__, error.problem, error.remedy, wants_json, error.exit_code)
+    except Exception as error:  # a fault of ours: the user gets a sentence, we get the traceback when asked for
+        if os.environ.get(TRACEBACK):
+            raise
+        problem = f"synthrelease met a problem that it did not foresee: {type(error).__name__}: {error}"
+        code = _explain("UnforeseenError", problem, REPORT, wants_json, ExitCode.FIXABLE)
+    sys.exit(int(code) if isinstance(code, int) else 0)
 
 
-def _explain(error: SynthreleaseError, wants_json: bool) -> None:
-    click.echo(f"Error: {error.problem}", err=True)
-    if error.remedy:
-        click.echo(error.remedy, err=True)
+def _explain(name: str, problem: str, remedy: str, wants_json: bool, code: ExitCode) -> ExitCode:
+    click.echo(f"Error: {printable(problem)}" if name != "Interrupted" else problem, err=True)
+    if remedy:
+        click.echo(printable(remedy), err=True)
+    _answer(name, problem, remedy, wants_json)
+    return code
+
+
+def _answer(name: str, problem: str, remedy: str, wants_json: bool) -> None:
+    """Keep the promise of --json: exactly one document on stdout, also for errors."""
     if wants_json:
-        document = {"error": type(error).__name__, "problem": error.problem, "remedy": error.remedy}
-        click.echo(json.dumps(document))
+        click.echo(json.dumps({"error": name, "problem": problem, "remedy": remedy}))
+
+
+def printable(text: str) -> str:
+    """Return text whose control characters are escaped: a file name must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

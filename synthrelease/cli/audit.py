@@ -82,8 +82,9 @@ def _settings(options: dict[str, Any]) -> AuditSettings:
     extractors = tuple(options.pop("extractors"))
     weights: dict[str, Path] = {}
     for item in options.pop("weights"):
-        name, _, file = item.rpartition("=")
-        if not name:
+        name, named, file = item.partition("=")
+        if not named or Path(item).exists():  # a path may hold "=" itself
+            file = item
             if len(extractors) != 1:
                 raise click.UsageError("--weights FILE needs exactly one --extractor; else write --weights NAME=FILE.")
             name = extractors[0]

@@ -17,7 +17,11 @@ def command() -> None:
 @command.command("show")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def show(as_json: bool) -> None:
-    """Show where the cache is and how large each kind of entry is."""
+    """Show where the cache is and how large each kind of entry is.
+
+    \b
+    synthrelease cache show
+    """
     from synthrelease import study
 
     _print(study.cache_show(), as_json)
@@ -27,7 +31,12 @@ def show(as_json: bool) -> None:
 @click.option("--weights", is_flag=True, help="Delete imported weights too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def clear(weights: bool, as_json: bool) -> None:
-    """Delete cached features and intermediate images; imported weights stay unless --weights is given."""
+    """Delete cached features and intermediate images; imported weights stay unless --weights is given.
+
+    \b
+    synthrelease cache clear
+    synthrelease cache clear --weights
+    """
     from synthrelease import study
 
     _print(study.cache_clear(weights=weights), as_json)

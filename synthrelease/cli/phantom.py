@@ -29,6 +29,10 @@ def command(*, out: Path, as_json: bool, **options: object) -> int:
 
     Nobody was scanned for these: heads, folds, ventricles and tumours are drawn from the seed, so they can be shared
     freely and the true answer to every question is known. An interrupted run continues where it stopped.
+
+    \b
+    synthrelease phantom cohort --subjects 12 --seed 0
+    synthrelease phantom small --subjects 60 --size 64
     """
     from synthrelease import study
     from synthrelease.cli.console import ConsoleProgress

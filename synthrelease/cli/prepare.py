@@ -58,6 +58,10 @@ def command(
 
     COHORT is a BraTS folder (2020, 2021 or 2023 names), a folder of slices per subject, or a flat folder of
     PNG, JPEG, WebP, BMP, TIFF, NIfTI, DICOM, NPY or NPZ files. An interrupted run continues where it stopped.
+
+    \b
+    synthrelease prepare cohort --out sets --fractions 0.6,0.2,0.2
+    synthrelease prepare cohort --out sets --train-list train.txt --holdout-list holdout.txt
     """
     from synthrelease import study
     from synthrelease.cli.console import ConsoleProgress

@@ -20,7 +20,11 @@ def command() -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def list_(as_json: bool) -> None:
-    """Show every known file, its source, licence and SHA-256, and what is installed."""
+    """Show every known file, its source, licence and SHA-256, and what is installed.
+
+    \b
+    synthrelease weights list
+    """
     from synthrelease import study
 
     found = study.weights_list()
@@ -41,7 +45,11 @@ def list_(as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def import_(name: str, file: Path, as_json: bool) -> None:
-    """Check FILE and install it as the weights of the extractor NAME, e.g. radimagenet-resnet50."""
+    """Check FILE and install it as the weights of the extractor NAME.
+
+    \b
+    synthrelease weights import radimagenet-resnet50 ResNet50.pt
+    """
     from synthrelease import study
 
     found = study.weights_import(name, file)
@@ -55,7 +63,11 @@ def import_(name: str, file: Path, as_json: bool) -> None:
 @command.command("where")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def where(as_json: bool) -> None:
-    """Print the folder of imported weights."""
+    """Print the folder of imported weights.
+
+    \b
+    synthrelease weights where
+    """
     from synthrelease import study
 
     folder = study.weights_list().folder

@@ -209,6 +209,7 @@ def _stem_depth(place: Floats) -> Floats:
 
 
 def ellipsoid_depth(place: Floats, centre: tuple[float, ...] | Floats, radii: tuple[float, ...] | Floats) -> Floats:
+    """Return how deep places (3, ...) lie in an ellipsoid, mm: above 0 inside; close to true depth near the surface."""
     offset = place - np.asarray(centre, dtype=np.float32)[:, None]
     ratio = np.sqrt(((offset / np.asarray(radii, dtype=np.float32)[:, None]) ** 2).sum(axis=0)) + 1e-3
     return np.asarray(np.sqrt((offset**2).sum(axis=0)) * (1 / ratio - 1), dtype=np.float32)

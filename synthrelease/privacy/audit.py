@@ -174,7 +174,7 @@ def _calibrate(
             "degraded holdout images", roles.holdout, frame.channels, frame.size, degradation, settings.seed
         )
         searches.append(gallery.screen(queries, settings.candidates))
-    return thresholds(roles.holdout, searches, settings.alpha), degradation
+    return thresholds(roles.holdout, searches, settings.alpha_each), degradation
 
 
 def _near_copies(roles: Roles, found: Screened, limits: Thresholds | None, settings: AuditSettings) -> NearCopies:
@@ -186,7 +186,7 @@ def _near_copies(roles: Roles, found: Screened, limits: Thresholds | None, setti
         holdout_subjects=roles.holdout.subjects,
         synthetic_scores=found.whole.score,
         synthetic_subjects=known_subjects(roles.synthetic),
-        alpha=settings.alpha / 3 if settings.parts else settings.alpha,
+        alpha=settings.alpha_each,
         draws=settings.bootstrap,
         random=seeds.named(settings.seed, "excess"),
     )

@@ -41,16 +41,15 @@ class Thresholds:
         return np.where(areas > 0, chosen, np.inf)
 
 
-def thresholds(holdout: ImageSet, searches: list[Screened], alpha: float) -> Thresholds:
+def thresholds(holdout: ImageSet, searches: list[Screened], share: float) -> Thresholds:
     """Return the worse of the thresholds from plain and (where given) degraded holdout queries.
 
     Args:
         holdout: The holdout set.
         searches: Its search results: plain, then degraded if synthetic images are smoother or noisier.
-        alpha: Shared by whole, patch and tumour, a third each.
+        share: Of strangers' images that may be flagged by each search: `AuditSettings.alpha_each`.
     """
     subjects = holdout.subjects
-    share = alpha / 3
     wholes = [calibrate(found.whole.score, subjects, share) for found in searches]
     worst = int(np.argmax([w.flag for w in wholes]))
     split = _split(searches[0].tumour_area, subjects)

@@ -263,7 +263,7 @@ def _align_coarsely(pair: _Pair) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     best = torch.stack(scores).argmax(0)
     maps = torch.stack(starts)[best, torch.arange(n)]
     mirrored = best >= 2
-    maps, score = alignment.fit(_either(*templates, mirrored), train, maps, 5)
+    maps, score = alignment.fit(_either(templates[0], templates[1], mirrored), train, maps, 5)
     return maps, score, mirrored
 
 

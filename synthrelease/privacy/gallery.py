@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from synthrelease.progress import Progress
 
 PREPARE_BLOCK = 128
 SCREEN_VERSION = 1
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,14 @@ class Gallery:
                             np.savez(partial, allow_pickle=False, **found)
                     advance(stop - start)
 
-        folder = store.result(self.frame.cache, "screen", made_from, make)
-        blocks = []
-        for start, _ in queries.blocks():
-            with np.load(folder / f"block-{start}.npz", allow_pickle=False) as block:
-                blocks.append({name: block[name] for name in block.files})
-        return _joined(blocks)
+        def read(folder: Path) -> Screened:
+            blocks = []
+            for start, _ in queries.blocks():
+                with np.load(folder / f"block-{start}.npz", allow_pickle=False) as block:
+                    blocks.append({name: block[name] for name in block.files})
+            return _joined(blocks)
+
+        return _undamaged(lambda: store.result(self.frame.cache, "screen", made_from, make), read)
 
     def _screen_block(
         self, queries: Queries, start: int, stop: int, k: int, whole: bool, with_parts: bool
@@ -154,8 +159,22 @@ def prepared_set(images: ImageSet, frame: Frame, role: str = "train") -> Prepare
                     tables[name][start:stop] = part
                 done(stop - start)
 
-    folder = store.result(frame.cache, "prepared", [confirmation.VERSION, queries.key], make)
-    return Prepared(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in Prepared.__annotations__})
+    def read(folder: Path) -> Prepared:
+        names = Prepared.__annotations__
+        return Prepared(**{n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names})
+
+    made_from = [confirmation.VERSION, queries.key]
+    return _undamaged(lambda: store.result(frame.cache, "prepared", made_from, make), read)
+
+
+def _undamaged(result: Callable[[], Path], read: Callable[[Path], Made]) -> Made:
+    """Return what a cached result holds; a damaged one is made again: it costs time, never an answer."""
+    folder = result()
+    try:
+        return read(folder)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        shutil.rmtree(folder)
+        return read(result())
 
 
 def _boxes_of(images: ImageSet, frame: Frame) -> parts.Boxes:

@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
+from synthrelease import seeds
 from synthrelease.image_set import MASK, ImageSet
 from synthrelease.records import MaskCheck
 
 LEVELS = np.array([0, 51, 102, 204])  # background, NCR, ED, ET as prepared
+FEWEST = 5  # subjects, or synthetic images, whose tumour areas are compared
 _STEP = 64
 
 
@@ -28,10 +30,9 @@ def check_masks(*, real: ImageSet, synthetic: ImageSet, holdout: ImageSet | None
     p_value = None
     if holdout is not None and MASK in holdout.channels:
         _, _, held = _of(holdout, levels)
-        subjects = holdout.subjects
-        means = [held[subjects == name].mean() for name in np.unique(subjects)]
-        if len(means) >= 5 and areas.size >= 5:
-            p_value = float(stats.ks_2samp(means, areas[: len(means)]).pvalue) if len(areas) else None
+        held, made = _one_each(held, holdout), _one_each(areas, synthetic)
+        if min(len(held), len(made)) >= FEWEST:
+            p_value = float(stats.ks_2samp(held, made).pvalue)
     return MaskCheck(
         images=len(synthetic),
         off_level_share=off,
@@ -42,6 +43,14 @@ def check_masks(*, real: ImageSet, synthetic: ImageSet, holdout: ImageSet | None
         area_quantiles_real=_quantiles(areas_real),
         area_p_value=p_value,
     )
+
+
+def _one_each(areas: NDArray[np.float64], images: ImageSet) -> NDArray[np.float64]:
+    """Return the area of one image, drawn at random, of each subject; all of them where no subjects are known."""
+    subjects, random = images.subjects, seeds.named(0, "mask areas")
+    if (subjects == "").any():
+        return areas
+    return np.array([random.choice(areas[subjects == name]) for name in np.unique(subjects)])
 
 
 def _of(images: ImageSet, levels: NDArray[np.generic]) -> tuple[float, float, NDArray[np.float64]]:

@@ -37,7 +37,7 @@ def _plant_whole(
     plan = planted.plan_whole(roles.train.subjects, settings.planted_subjects, settings.seed)
     queries = planted.whole_queries(plan, roles.train, frame.channels, frame.size, settings.seed, degradation)
     found = gallery.screen(queries, settings.candidates, with_parts=False).whole
-    right = roles.train.subjects[found.index] == plan.subjects
+    right = _right(roles, found.index, plan.subjects)
     rows, shown = [], []
     for kind in KINDS:
         chosen = plan.of_kind(kind.name)
@@ -93,10 +93,16 @@ def _plant_parts(
                 strength,
                 part,
                 scores=matches.score[chosen],
-                right=roles.train.subjects[matches.index[chosen]] == plan.subjects[chosen],
+                right=_right(roles, matches.index[chosen], plan.subjects[chosen]),
                 flag=flag,
                 alarm=alarm,
                 required=False,
             )
         )
     return rows
+
+
+def _right(roles: Roles, index: NDArray[np.int64], subjects: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Say which matches name the source's subject; index -1 is no match, not the last train image."""
+    named: NDArray[np.bool_] = (index >= 0) & (roles.train.subjects[index] == subjects)
+    return named

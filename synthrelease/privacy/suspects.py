@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from synthrelease.image_set import ImageSet
 from synthrelease.privacy import screening
 from synthrelease.privacy.calibration import Thresholds
 from synthrelease.privacy.confirmation import SIZE, Matches, confirm
@@ -20,7 +21,8 @@ from synthrelease.settings import AuditSettings
 CLOSEST = 20
 SHOWN = 60  # pairs for which the nearest holdout image is looked up, for people to compare
 EXACT_SCORE = 0.99  # below it no pair is compared pixel by pixel
-EXACT_STEP = 1.5 / 255  # largest difference in any pixel that rounding explains
+EXACT_STEP = 1.5  # levels of the stored image: the largest difference in any pixel that rounding explains
+FEWEST_LEVELS = 30  # an image that uses fewer is compared as if it used these
 HOLDOUT_CANDIDATES = 6
 
 
@@ -108,9 +110,19 @@ def _exact_rows(roles: Roles, matches: Matches, order: NDArray[np.int64], frame:
     for row in rows:
         source = int(matches.index[row])
         difference = synthetic.load(row, row + 1)[0] - train.load(source, source + 1)[0]
-        if float(np.abs(difference).max()) <= EXACT_STEP:
+        levels = np.minimum(_levels(roles.synthetic, row, frame), _levels(roles.train, source, frame))
+        if (np.abs(difference[0]).max((1, 2)) <= EXACT_STEP / levels).all():
             exact.add(row)
     return exact
+
+
+def _levels(images: ImageSet, row: int, frame: Frame) -> NDArray[np.float64]:
+    """Return how many steps of 8-bit rounding each contrast (c,) of an image spans: a dark slice spans few."""
+    stored = images.read([row], frame.channels)[0]
+    if stored.dtype != np.uint8:
+        return np.full(len(stored), 255.0)
+    spans: NDArray[np.float64] = stored.max((1, 2)).astype(np.float64) - stored.min((1, 2))
+    return np.maximum(spans, FEWEST_LEVELS)
 
 
 def _nearest_holdout(roles: Roles, rows: NDArray[np.int64], frame: Frame) -> dict[int, tuple[int, float]]:
@@ -140,16 +152,14 @@ def _parts(
         alarm = np.full(len(matches.score), limits.patch().alarm)
     else:
         flag, alarm = limits.tumour(areas, "flag"), limits.tumour(areas, "alarm")
-    scale = max(roles.synthetic.size) / SIZE
     made = []
     for row in np.flatnonzero(matches.score > flag):
-        top, left, bottom, right = (round(float(edge) * scale) for edge in matches.box[row])
         source = int(matches.index[row])
         made.append(
             PartSuspect(
                 image_id=roles.synthetic.ids[row],
                 part=part,
-                box=(top, left, bottom, right),
+                box=_box_in(roles.synthetic.size, matches.box[row]),
                 train_image_id=roles.train.ids[source],
                 train_subject=str(roles.train.rows[source].subject),
                 score=float(matches.score[row]),
@@ -157,3 +167,12 @@ def _parts(
             )
         )
     return made, sum(part.above_alarm for part in made)
+
+
+def _box_in(size: tuple[int, int], box: NDArray[np.float32]) -> tuple[int, int, int, int]:
+    """Return a box of the square 64 px image (top, left, bottom, right) in the stored image's pixels, inside it."""
+    side = max(size)
+    padding = [(side - length) // 2 for length in size] * 2
+    edges = [round(float(edge) * side / SIZE) - before for edge, before in zip(box, padding, strict=True)]
+    top, left, bottom, right = (min(max(e, 0), length) for e, length in zip(edges, size * 2, strict=True))
+    return top, left, bottom, right

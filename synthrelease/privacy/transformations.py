@@ -64,6 +64,7 @@ def smooth_noise(shape: tuple[int, int], smoothness: float, random: np.random.Ge
 
 
 def rotation(degrees: float) -> Callable[[Array, Array, np.random.Generator], Array]:
+    """Return a turn by ``degrees`` to a random side."""
     return lambda image, _, random: affine(image, turn=degrees * sign(random))
 
 
@@ -104,6 +105,7 @@ def _bias_field(image: Array, _: Array, random: np.random.Generator) -> Array:
 
 
 def noise(sd: float) -> Callable[[Array, Array, np.random.Generator], Array]:
+    """Return Gaussian noise of ``sd``, a share of the intensity range, clipped to it."""
     return lambda image, _, random: np.clip(image + sd * random.standard_normal(image.shape), 0, 1).astype(np.float32)
 
 

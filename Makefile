@@ -1,0 +1,47 @@
+# Everything sets itself up: a fresh clone needs Python 3.11 to 3.13, pip and make. The second call is quick.
+# Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint schema docs clean
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.ready ## Audit a perfect and a leaky generator of made-up patients (some minutes)
+	$(BIN)/python examples/demo.py --out demo-output
+
+test: $(VENV)/.ready-dev ## Every test but the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-slow: $(VENV)/.ready-dev ## The long simulations and the proofs on real images
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.ready-dev ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p synthrelease
+
+schema: $(VENV)/.ready-dev ## Write docs/records.schema.json from the records
+	$(BIN)/python docs/make_schema.py
+
+docs: schema ## Write the generated pages: docs/cli.md and the schema
+	$(BIN)/python docs/make_cli.py
+
+clean: ## Remove what these targets made
+	rm -rf $(VENV) demo-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[dev]'
+	touch $(VENV)/.ready $@
