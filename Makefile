@@ -16,7 +16,7 @@ demo: $(VENV)/.ready ## Audit a perfect and a leaky generator of made-up patient
 	$(BIN)/python examples/demo.py --out demo-output
 
 test: $(VENV)/.ready-dev ## Every test but the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.ready-dev ## The long simulations and the proofs on real images
 	$(BIN)/python -m pytest -m slow

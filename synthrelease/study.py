@@ -191,7 +191,7 @@ def _open_roles(
     from synthrelease.scans.folder import left_out, open_images
 
     def opened(folder: Path, *, real: bool) -> ImageSet:
-        return open_images(
+        images = open_images(
             folder,
             subject_pattern=settings.subject_pattern,
             needs_subject=real,
@@ -200,6 +200,7 @@ def _open_roles(
             progress=progress,
             must_match=False,
         )
+        return replace(images, folder=folder.resolve())  # the user's, not the cache's
 
     sets = [
         opened(train, real=True),
@@ -233,7 +234,10 @@ def _with_text_names(images: ImageSet) -> ImageSet:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
     rows = tuple(replace(r, image_id=text(r.image_id), subject=text(r.subject)) for r in images.rows)
-    return replace(images, rows=rows, unread=tuple(replace(u, image_id=text(u.image_id)) for u in images.unread))
+    unread = tuple(replace(u, image_id=text(u.image_id), reason=text(u.reason)) for u in images.unread)
+    notes = tuple(map(text, images.notes))
+    folder = None if images.folder is None else Path(text(str(images.folder)))
+    return replace(images, rows=rows, unread=unread, notes=notes, folder=folder)
 
 
 def _check_extractors(settings: AuditSettings) -> None:
@@ -302,11 +306,11 @@ def _in_memory(
         )
     if subjects is not None and len(subjects) != len(pixels):
         raise SettingsError(f"{role} has {len(pixels)} images but {len(subjects)} subjects.", "Pass one id per image.")
-    bad = ~np.isfinite(pixels.reshape(len(pixels), -1).astype(np.float64)).all(axis=1)
-    if bad.any():
-        raise SettingsError(
-            f"{role} images {np.flatnonzero(bad)[:5].tolist()} hold NaN or infinity.", "Repair or leave them out."
-        )
+    flat = pixels.reshape(len(pixels), -1)
+    constant = flat.min(axis=1) == flat.max(axis=1)  # alike in everybody: they would match as copies
+    for bad, fault in ((~np.isfinite(flat).all(axis=1), "hold NaN or infinity"), (constant, "are all of one value")):
+        if bad.any():
+            raise SettingsError(f"{role} images {np.flatnonzero(bad)[:5].tolist()} {fault}.", "Leave them out.")
     names = [str(s) for s in subjects] if subjects is not None else [""] * len(pixels)
     rows = [ImageRow(f"{role}/{i}", name, i) for i, name in enumerate(names)]
     default = None if channels is None else tuple(channels)

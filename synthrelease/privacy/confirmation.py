@@ -7,6 +7,8 @@ of +-2 pixels that neighbours and contrasts share. Design choices and their figu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
 
@@ -103,6 +105,26 @@ def confirm(queries: Prepared, train: Prepared, candidates: NDArray[np.int64]) -
     return Matches(
         np.where(found, train_rows[best], -1), np.where(found, final[best], -1.0), mirrored[best], maps[best]
     )
+
+
+@contextmanager
+def one_thread_each() -> Iterator[int]:
+    """Yield how many workers to use while every operation keeps to one thread.
+
+    The operations here are small: split over cores, each waits for its slowest part, and on a busy machine that made
+    searches ten times slower. Whole blocks side by side share nothing. The user's limit on torch's threads is kept.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
+def keep_to_one_thread() -> None:
+    """Limit the calling thread; the limit belongs to a thread, so every worker calls this once."""
+    torch.set_num_threads(1)
 
 
 def onto(train: NDArray[np.float32], maps: NDArray[np.float32], mirrored: bool) -> NDArray[np.float32]:

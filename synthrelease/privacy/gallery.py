@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from synthrelease.features.extract import features_of
 from synthrelease.features.interface import Extractor
 from synthrelease.image_set import MASK, ImageSet
 from synthrelease.privacy import confirmation, parts
-from synthrelease.privacy.confirmation import Matches, Prepared
+from synthrelease.privacy.confirmation import Matches, Prepared, keep_to_one_thread, one_thread_each
 from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening, union
 from synthrelease.privacy.parts import PartMatches, PatchSearch, TumourSearch
 from synthrelease.privacy.queries import Queries, of_set
@@ -94,14 +95,17 @@ class Gallery:
         made_from = ["screen", self.key, queries.key, k, whole, with_parts]
 
         def make(folder: Path) -> None:
+            def block(span: tuple[int, int]) -> int:
+                place = folder / f"block-{span[0]}.npz"
+                if not place.exists():
+                    found: dict[str, Any] = self._screen_block(queries, *span, k, whole, with_parts)
+                    with store.atomic_path(place) as partial:
+                        np.savez(partial, allow_pickle=False, **found)
+                return span[1] - span[0]
+
             with self.frame.progress.task(f"Searching {queries.name}", queries.count) as advance:
-                for start, stop in queries.blocks():
-                    place = folder / f"block-{start}.npz"
-                    if not place.exists():
-                        found: dict[str, Any] = self._screen_block(queries, start, stop, k, whole, with_parts)
-                        with store.atomic_path(place) as partial:
-                            np.savez(partial, allow_pickle=False, **found)
-                    advance(stop - start)
+                for done in side_by_side(block, queries.blocks()):
+                    advance(done)
 
         def read(folder: Path) -> Screened:
             blocks = []
@@ -127,6 +131,15 @@ class Gallery:
         found |= {f"patch_{name}": value for name, value in vars(patch).items()}
         found |= {f"tumour_{name}": value for name, value in vars(tumour).items()}
         return found | {"area": area.astype(np.float64)}
+
+
+def side_by_side(work: Callable[[tuple[int, int]], int], spans: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """Yield what ``work`` returns for each span, in order; spans run on as many threads as torch may use."""
+    with one_thread_each() as workers, ThreadPoolExecutor(workers, initializer=keep_to_one_thread) as pool:
+        try:
+            yield from pool.map(work, spans)
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C ends after the blocks in hand, which are kept
 
 
 def features_for(images: ImageSet, extractor: Extractor, frame: Frame) -> NDArray[np.float32]:
