@@ -82,7 +82,9 @@ def test_without_a_holdout_nothing_is_calibrated():
 
 def test_number_types_do_not_change_the_answer():
     eight = audit()
-    real = audit(**{role: images_of(i, 2) / 255 for role, i in (("train", TRAIN), ("holdout", HOLDOUT), ("synthetic", MADE))})
+    real = audit(
+        **{role: images_of(i, 2) / 255 for role, i in (("train", TRAIN), ("holdout", HOLDOUT), ("synthetic", MADE))}
+    )
     sixteen = audit(train=images_of(TRAIN, 2).astype(np.uint16) * 257)
 
     for other in (real, sixteen):
