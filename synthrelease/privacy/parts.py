@@ -16,7 +16,7 @@ from synthrelease.privacy import alignment
 from synthrelease.privacy.confirmation import SIZE, Prepared, local_correlation
 from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening
 
-VERSION = "parts-2"
+VERSION = "parts-3"
 PATCH = 28  # pixels of 64: large enough to belong to one patient, small enough to be pasted
 STRIDE = 6  # pixels: a pasted square of half the side then holds a whole patch wherever it lies
 PLACES = tuple((top, left) for top in range(0, 37, STRIDE) for left in range(0, 37, STRIDE))
@@ -27,6 +27,7 @@ TUMOUR_MARGIN = 1.4  # box side over the mask's: the rim belongs to the tumour
 SMALLEST_TUMOUR = 7.0  # pixels of 64; smaller ones hold too little to recognise
 CROP = 32  # pixels to which a tumour's box is brought
 PORTION = 512
+SHOWN = 96  # pixels of a part in the report
 
 Boxes = NDArray[np.float32]  # (n, 4): top, left, bottom, right in pixels of 64
 
@@ -38,11 +39,19 @@ class PartMatches:
     score: NDArray[np.float64]
     index: NDArray[np.int64]
     box: Boxes  # in the query
+    mirrored: NDArray[np.bool_]  # matched in the mirrored query
+    maps: NDArray[np.float32]  # (n, 2, 3), from the (mirrored) query's box to the train image
 
 
 def no_matches(count: int) -> PartMatches:
     """Return matches that say "no such part"."""
-    return PartMatches(np.full(count, -1.0), np.full(count, -1), np.zeros((count, 4), np.float32))
+    return PartMatches(
+        score=np.full(count, -1.0),
+        index=np.full(count, -1),
+        box=np.zeros((count, 4), np.float32),
+        mirrored=np.zeros(count, bool),
+        maps=np.zeros((count, 2, 3), np.float32),
+    )
 
 
 class PatchSearch:
@@ -75,9 +84,9 @@ class PatchSearch:
         place, flipped = choice % len(PLACES), choice >= len(PLACES)
         boxes = np.array([(t, le, t + PATCH, le + PATCH) for t, le in PLACES], np.float32)[place]
         rows = train_rows[query, choice]
-        score = _confirm(queries, self.train, (query, rows), (boxes, boxes), flipped, PATCH)
-        boxes = np.where(flipped[:, None], boxes[:, [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, SIZE, 0, SIZE], boxes)
-        return _best_of(n, query, rows, score, boxes.astype(np.float32))
+        score, maps = _confirm(queries, self.train, (query, rows), (boxes, boxes), flipped, PATCH)
+        boxes = np.where(flipped[:, None], _mirrored(boxes), boxes)
+        return _best_of(n, query, PartMatches(score, rows, boxes, flipped, maps))
 
     def _nearest(self, queries: Prepared, flipped: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         described, kept = _describe_patches(queries, flipped)
@@ -116,10 +125,9 @@ class TumourSearch:
         query = np.repeat(there, 2 * found.shape[1])
         rows = self.rows[np.repeat(found, 2, axis=1).ravel()]
         flipped = np.tile([False, True], len(query) // 2)
-        mirrored = boxes[:, [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, SIZE, 0, SIZE]
-        seen = np.where(flipped[:, None], mirrored[query], boxes[query]).astype(np.float32)
-        score = _confirm(queries, self.train, (query, rows), (seen, self.boxes[rows]), flipped, CROP)
-        return _best_of(len(queries), query, rows, score, boxes[query])
+        seen = np.where(flipped[:, None], _mirrored(boxes)[query], boxes[query])
+        score, maps = _confirm(queries, self.train, (query, rows), (seen, self.boxes[rows]), flipped, CROP)
+        return _best_of(len(queries), query, PartMatches(score, rows, boxes[query], flipped, maps))
 
 
 def tumour_boxes(masks: NDArray[np.uint8]) -> Boxes:
@@ -146,9 +154,10 @@ def _confirm(
     boxes: tuple[Boxes, Boxes],
     flipped: NDArray[np.bool_],
     crop: int,
-) -> NDArray[np.float64]:
-    """Return the score of every (query box, train box) pair after a small alignment of the crop."""
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return the score and the map of every (query box, train box) pair after a small alignment of the crop."""
     score = np.full(len(rows[0]), -1.0)
+    fitted = np.zeros((len(score), 2, 3), np.float32)
     for start in range(0, len(score), PORTION):
         part = slice(start, start + PORTION)
         images = torch.from_numpy(queries.images[rows[0][part]]).float()
@@ -161,17 +170,35 @@ def _confirm(
         template = alignment.Template.of(query.mean(1, keepdim=True), weight)
         maps, _ = alignment.fit(template, target.mean(1, keepdim=True), base, 5, base=base)
         noise = torch.from_numpy(queries.noise[rows[0][part]]), torch.from_numpy(train.noise[rows[1][part]])
-        score[part] = local_correlation(query, target, weight, maps, noise).numpy()
-    return score
+        score[part], fitted[part] = local_correlation(query, target, weight, maps, noise).numpy(), maps.numpy()
+    return score, fitted
 
 
-def _best_of(
-    n: int, query: NDArray[np.int64], rows: NDArray[np.int64], score: NDArray[np.float64], boxes: Boxes
-) -> PartMatches:
+def _best_of(n: int, query: NDArray[np.int64], pairs: PartMatches) -> PartMatches:
+    """Return the best of several pairs for each of n queries; ``query`` says whose each pair is."""
     result = no_matches(n)
-    for i in np.argsort(score, kind="stable"):  # ascending: the best writes last
-        result.score[query[i]], result.index[query[i]], result.box[query[i]] = score[i], rows[i], boxes[i]
+    for i in np.argsort(pairs.score, kind="stable"):  # ascending: the best writes last
+        for name, values in vars(pairs).items():
+            getattr(result, name)[query[i]] = values[i]
     return result
+
+
+def _mirrored(boxes: Boxes) -> Boxes:
+    """Return the same boxes in the mirror image."""
+    flipped: Boxes = boxes[:, [0, 3, 2, 1]] * np.array([1, -1, 1, -1], np.float32) + np.array(
+        [0, SIZE, 0, SIZE], np.float32
+    )
+    return flipped
+
+
+def side_by_side(
+    synthetic: NDArray[np.float32], train: NDArray[np.float32], matches: PartMatches, row: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the part as it lies in the synthetic image (c, s, s) and in the train image, both (c, 96, 96)."""
+    box = torch.from_numpy(matches.box[row : row + 1])
+    seen = alignment.sample(torch.from_numpy(synthetic)[None], _box_maps(box.numpy()), SHOWN)[0]
+    source = alignment.sample(torch.from_numpy(train)[None], torch.from_numpy(matches.maps[row : row + 1]), SHOWN)[0]
+    return seen.numpy(), (source.flip(-1) if matches.mirrored[row] else source).numpy()
 
 
 def _describe_patches(images: Prepared, flipped: bool = False) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from synthrelease.privacy.audit import Audit
 from synthrelease.privacy.confirmation import onto
+from synthrelease.privacy.parts import side_by_side
 from synthrelease.privacy.queries import of_set
-from synthrelease.records import Suspect
+from synthrelease.records import PartSuspect, Suspect
 
 MOST_SUSPECTS = 20
+MOST_PARTS = 10
 
 Image = NDArray[np.float32]
 
@@ -33,26 +35,48 @@ def pictures(audit: Audit) -> list[Picture]:
     suspects = audit.record.suspects[:MOST_SUSPECTS]
     shown = {suspect.image_id for suspect in suspects}
     closest = [pair for pair in audit.record.closest if pair.image_id not in shown]
-    return [_picture(audit, s, "suspect") for s in suspects] + [_picture(audit, s, "closest") for s in closest]
+    return [
+        *(_picture(audit, s, "suspect") for s in suspects),
+        *(_part_picture(audit, part) for part in audit.record.part_suspects[:MOST_PARTS]),
+        *(_picture(audit, s, "closest") for s in closest),
+    ]
 
 
 def _picture(audit: Audit, suspect: Suspect, kind: Literal["suspect", "closest"]) -> Picture:
-    roles, frame, matches = audit.roles, audit.frame, audit.found.whole
+    matches = audit.found.whole
     row = audit.found.synthetic_rows[suspect.image_id]
-
-    def image_of(role: str, number: int) -> Image:
-        images = dict(roles.named())[role]
-        image: Image = of_set(role, images, frame.channels, frame.size).load(number, number + 1)[0][0]
-        return image
-
-    synthetic = image_of("synthetic", row)
-    train = onto(image_of("train", int(matches.index[row])), matches.maps[row], bool(matches.mirrored[row]))
+    train = _image_of(audit, "train", int(matches.index[row]))
     holdout = audit.found.holdout_rows.get(row)
     return Picture(
         suspect=suspect,
-        synthetic=synthetic,
-        train=train,
-        holdout=None if holdout is None else image_of("holdout", holdout),
-        channels=frame.channels,
+        synthetic=_image_of(audit, "synthetic", row),
+        train=onto(train, matches.maps[row], bool(matches.mirrored[row])),
+        holdout=None if holdout is None else _image_of(audit, "holdout", holdout),
+        channels=audit.frame.channels,
         kind=kind,
     )
+
+
+def _part_picture(audit: Audit, part: PartSuspect) -> Picture:
+    row = audit.found.synthetic_rows[part.image_id]
+    matches = audit.found.patches if part.part == "patch" else audit.found.tumours
+    whole = _image_of(audit, "synthetic", row), _image_of(audit, "train", int(matches.index[row]))
+    synthetic, train = side_by_side(*whole, matches, row)
+    suspect = Suspect(
+        image_id=part.image_id,
+        train_image_id=part.train_image_id,
+        train_subject=part.train_subject,
+        score=part.score,
+        above_alarm=part.above_alarm,
+        mirrored=bool(matches.mirrored[row]),
+    )
+    return Picture(
+        suspect=suspect, synthetic=synthetic, train=train, holdout=None, channels=audit.frame.channels, kind="part"
+    )
+
+
+def _image_of(audit: Audit, role: str, number: int) -> Image:
+    """Return one image (c, s, s) of a role as it was compared."""
+    images = dict(audit.roles.named())[role]
+    image: Image = of_set(role, images, audit.frame.channels, audit.frame.size).load(number, number + 1)[0][0]
+    return image

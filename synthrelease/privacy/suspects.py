@@ -38,6 +38,8 @@ class Found:
     patch_alarms: int
     tumour_alarms: int
     whole: Matches
+    patches: PartMatches
+    tumours: PartMatches
     synthetic_rows: dict[str, int]  # image id -> row
     holdout_rows: dict[int, int]  # synthetic row -> most similar holdout row, for shown pairs
 
@@ -87,6 +89,8 @@ def collect(
         patch_alarms=patch_alarms,
         tumour_alarms=tumour_alarms,
         whole=found.whole,
+        patches=found.patch,
+        tumours=found.tumour,
         synthetic_rows={name: row for row, name in enumerate(roles.synthetic.ids)},
         holdout_rows={row: near[0] for row, near in holdout.items()},
     )

@@ -146,7 +146,7 @@ def _label(image: Image.Image, pair: Pair, tile: tuple[int, int]) -> None:
         _write(draw, "none given", (MARGIN + 2 * (width + GAP), HEAD + height // 2 - 8), width, font)
     left, foot = MARGIN + 3 * (width + GAP), image.height - SCALE + 15
     small = ImageFont.load_default(11)
-    for share, text in ((0.0, f"−{CONTRAST_OF_DIFFERENCE}"), (0.5, "0"), (1.0, f"+{CONTRAST_OF_DIFFERENCE}")):
+    for share, text in ((0.0, f"-{CONTRAST_OF_DIFFERENCE}"), (0.5, "0"), (1.0, f"+{CONTRAST_OF_DIFFERENCE}")):
         draw.text((left + share * (width - draw.textlength(text, small)), foot), text, fill=0, font=small)
 
 

@@ -120,10 +120,10 @@ def test_swapping_holdout_and_synthetic_changes_the_answer(audit):
 
 
 def test_adding_copies_never_makes_the_verdict_milder(audit):
-    clean, verdicts = images_of(MADE), []
+    clean = images_of(MADE)
     blurred = eight_bits(BY_NAME["blur"].apply(copies(6)[5] / 255, copies(1)[0], np.random.default_rng(0)))[None]
-    for extra in ([], [blurred], [blurred, copies(1)], [blurred, copies(3)]):
-        verdicts.append(severity(audit(np.concatenate([clean, *extra]), parts=False)))
+    sets = ([], [blurred], [blurred, copies(1)], [blurred, copies(3)])
+    verdicts = [severity(audit(np.concatenate([clean, *extra]), parts=False)) for extra in sets]
 
     assert verdicts == sorted(verdicts)
     assert SEVERITY[verdicts[-1]] == "reject"

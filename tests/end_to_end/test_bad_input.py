@@ -242,7 +242,7 @@ HOSTILE = [
     "line\nbreak.png",
     "quote\"'`$(touch x).png",
     "x" * 240 + ".png",
-    "..hidden..png",
+    "a..%2e%2e..b.png",
     "\u202egnp.txt.png",
     "-rf.png",
     "100%{}[].png",
