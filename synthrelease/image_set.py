@@ -206,6 +206,11 @@ class ImageSetWriter:
         """What was added so far, in order."""
         return tuple(self._rows)
 
+    @property
+    def unread(self) -> tuple[Unread, ...]:
+        """What was found unreadable so far."""
+        return tuple(self._unread)
+
     def add(
         self,
         piece: str,
@@ -313,7 +318,7 @@ class ImageSetWriter:
         if stored is None or stored.shape[0] < stop:
             return False
         try:
-            return _pixel_hash(np.asarray(stored[start:stop])) == entry["sha256"]
+            return bool(_pixel_hash(np.asarray(stored[start:stop])) == entry["sha256"])
         except Exception:  # as in _content_on_disk
             return False
 

@@ -71,3 +71,10 @@ def write_case(
 def opened(folder: Path, cache: Path, *, real: bool = True, **options: Any) -> ImageSet:
     """Open a folder in a real role (or as synthetic) with the cache given."""
     return open_images(folder, needs_subject=real, cache=cache, progress=SILENT, **options)
+
+
+def flat(root: Path, count: int = 3) -> Path:
+    """Write pictures case0_slice0, case0_slice1, case1_slice2, ... and return their folder."""
+    for index in range(count):
+        write_png(root / f"case{index // 2}_slice{index}.png", picture(index))
+    return root

@@ -11,34 +11,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthrelease import seeds
-from synthrelease.errors import AuditError
 from synthrelease.features.interface import Extractor
 from synthrelease.image_set import ImageSet
-from synthrelease.privacy import leaks, membership, screening, words
+from synthrelease.privacy import leaks, screening, words
 from synthrelease.privacy.bounds import bounds
 from synthrelease.privacy.calibration import Thresholds, thresholds
-from synthrelease.privacy.comparisons import Roles as ComparedRoles
-from synthrelease.privacy.comparisons import compare
 from synthrelease.privacy.exposure import exposure
-from synthrelease.privacy.gallery import Frame, Gallery, Screened, features_for
+from synthrelease.privacy.feature_steps import FeatureSteps
+from synthrelease.privacy.gallery import Frame, Gallery, Screened
 from synthrelease.privacy.label_checks import check_masks
 from synthrelease.privacy.power import plant
 from synthrelease.privacy.queries import Degradation, of_set
+from synthrelease.privacy.remembered import remembered
 from synthrelease.privacy.roles import Roles, check_roles, describe, known_subjects
 from synthrelease.privacy.suspects import Found, collect
+from synthrelease.privacy.transfer import VERSION as TRANSFER_VERSION
 from synthrelease.privacy.transfer import match_quality
 from synthrelease.progress import Progress
 from synthrelease.records import (
     AuditRecord,
-    Comparison,
     Distribution,
     Exposure,
     ExtractorUsed,
     MadeWith,
-    MembershipAttack,
     NearCopies,
     Rate,
-    RepresentativeCheck,
     TransferCheck,
 )
 from synthrelease.settings import AuditSettings
@@ -99,9 +96,9 @@ def audit(
     found = collect(roles, synthetic_found, strangers, limits, frame, settings)
     near = _near_copies(roles, synthetic_found, limits, settings)
     planted, planted_scores = plant(gallery, roles, limits, degradation, settings)
-    tables = _features(roles, unfitted, frame)
-    attack, attack_note = _membership(roles, unfitted, tables, settings)
-    fair, fair_note = _representative(roles, unfitted, tables, settings)
+    unfitted_steps = FeatureSteps(roles, unfitted, frame, settings)
+    attack, attack_note = unfitted_steps.membership()
+    fair, fair_note = unfitted_steps.representative()
     record = AuditRecord(
         verdict="incomplete",
         findings=(),
@@ -129,13 +126,13 @@ def audit(
         representative=fair,
         transfer=_transfer(degradation, limits, near, roles, synthetic_found, settings),
         masks=check_masks(real=roles.train, synthetic=roles.synthetic, holdout=roles.holdout),
-        comparisons=_comparisons(roles, unfitted, tables, frame, settings),
+        comparisons=unfitted_steps.comparisons(),
         distribution=_distribution(synthetic_found, limits, planted_scores, roles),
         not_tested=words.not_tested(roles, limits, settings, [attack_note, fair_note]),
         warnings=words.warnings(roles, limits, settings),
         inputs=describe(roles, excluded),
         made_with=made_with.model_copy(
-            update={"seconds": round(time.monotonic() - start, 3), "extractors": _used(gallery, unfitted, tables)}
+            update={"seconds": round(time.monotonic() - start, 3), "extractors": _used(gallery, unfitted_steps)}
         ),
     )
     return Audit(record, found, roles, frame)
@@ -167,7 +164,11 @@ def _calibrate(
     if roles.holdout is None or strangers is None:
         return None, Degradation()
     frame = gallery.frame
-    degradation = match_quality(roles.holdout, roles.synthetic, frame)
+    holdout, synthetic = roles.holdout, roles.synthetic
+    key = [holdout.content, synthetic.content, frame.channels, frame.size, TRANSFER_VERSION]
+    degradation = remembered(
+        frame, "Comparing sharpness and noise", key, Degradation, lambda: match_quality(holdout, synthetic, frame)
+    )
     searches = [strangers]
     if degradation.any:
         queries = of_set(
@@ -190,70 +191,6 @@ def _near_copies(roles: Roles, found: Screened, limits: Thresholds | None, setti
         draws=settings.bootstrap,
         random=seeds.named(settings.seed, "excess"),
     )
-
-
-def _features(roles: Roles, unfitted: Extractor, frame: Frame) -> dict[str, NDArray[np.float32]]:
-    if unfitted.info.fitted_on != "nothing":
-        raise AuditError(
-            f"{unfitted.info.name} was fitted on train: membership and comparisons would be wrong.",
-            "Use an extractor that was fitted on nothing.",
-        )
-    return {name: features_for(images, unfitted, frame) for name, images in roles.named()}
-
-
-def _membership(
-    roles: Roles, unfitted: Extractor, tables: dict[str, NDArray[np.float32]], settings: AuditSettings
-) -> tuple[MembershipAttack | None, str]:
-    if roles.holdout is None:
-        return None, "Membership was not attacked: that needs a holdout."
-    try:
-        attack = membership.attack(
-            train_features=tables["train"],
-            train_subjects=roles.train.subjects,
-            holdout_features=tables["holdout"],
-            holdout_subjects=roles.holdout.subjects,
-            synthetic_features=tables["synthetic"],
-            control_features=None,
-            fitted_on=unfitted.info.fitted_on,
-            features_name=unfitted.info.name,
-            permutations=settings.permutations,
-            bootstrap=settings.bootstrap,
-            random=seeds.named(settings.seed, "membership"),
-        )
-    except AuditError as error:
-        return None, f"Membership was not attacked: {error.problem}"
-    return attack, ""
-
-
-def _representative(
-    roles: Roles, unfitted: Extractor, tables: dict[str, NDArray[np.float32]], settings: AuditSettings
-) -> tuple[RepresentativeCheck | None, str]:
-    if roles.holdout is None:
-        return None, ""
-    try:
-        check = leaks.representative(
-            train_features=tables["train"],
-            train_subjects=roles.train.subjects,
-            holdout_features=tables["holdout"],
-            holdout_subjects=roles.holdout.subjects,
-            features_name=unfitted.info.name,
-            random=seeds.named(settings.seed, "representative"),
-            permutations=settings.permutations,
-        )
-    except AuditError as error:
-        return None, f"Whether the holdout represents train was not tested: {error.problem}"
-    return check, ""
-
-
-def _comparisons(
-    roles: Roles,
-    unfitted: Extractor,
-    tables: dict[str, NDArray[np.float32]],
-    frame: Frame,
-    settings: AuditSettings,
-) -> tuple[Comparison, ...]:
-    compared = ComparedRoles.of(unfitted.info.name, roles, tables, frame, seeds.named(settings.seed, "rows"))
-    return compare(compared, settings.seed)
 
 
 def _exposure(
@@ -341,7 +278,8 @@ def _stranger_bound(roles: Roles) -> float | None:
     return screening.stranger_bound(len(np.unique(roles.holdout.subjects)))
 
 
-def _used(gallery: Gallery, unfitted: Extractor, tables: dict[str, NDArray[np.float32]]) -> tuple[ExtractorUsed, ...]:
+def _used(gallery: Gallery, steps: FeatureSteps) -> tuple[ExtractorUsed, ...]:
+    unfitted, tables = steps.unfitted, steps.tables
     searched = [(e, table.shape[1], True) for e, table in zip(gallery.extractors, gallery.features, strict=True)]
     if unfitted.info not in [e.info for e in gallery.extractors]:
         searched.append((unfitted, tables["train"].shape[1], False))

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from synthrelease import store
 from synthrelease.features.analysis import VERSION as ANALYSIS_VERSION
-from synthrelease.features.analysis import analysis_images
+from synthrelease.features.analysis import analysis_images, analysis_masks
 from synthrelease.features.extract import features_of
 from synthrelease.features.interface import Extractor
 from synthrelease.image_set import MASK, ImageSet
@@ -56,21 +57,42 @@ class Screened:
 
 
 class Gallery:
-    """The train images, ready to be searched by `screen`."""
+    """The train images, ready to be searched by `screen`.
+
+    Indexes are built when a block has to be searched, so that a run whose results are all in the cache is quick.
+    """
 
     def __init__(self, images: ImageSet, extractors: Sequence[Extractor], frame: Frame, *, with_parts: bool) -> None:
         self.images = images
         self.frame = frame
         self.extractors = tuple(extractors)
         self.features = [features_for(images, extractor, frame) for extractor in extractors]
-        self.whitenings: list[Whitening] = [fit_whitening(table) for table in self.features]
-        tables = zip(self.features, self.whitenings, strict=True)
-        self.indexes = [Index(whiten(features)) for features, whiten in tables]
         self.prepared = prepared_set(images, frame)
         self.with_parts = with_parts
-        if with_parts:
-            self.patches = PatchSearch(self.prepared)
-            self.tumours = TumourSearch(self.prepared, _boxes_of(images, frame))
+
+    @cached_property
+    def searches(self) -> list[tuple[Extractor, Whitening, Index]]:
+        """One whitened index per extractor."""
+        found = []
+        for extractor, features in zip(self.extractors, self.features, strict=True):
+            whiten = fit_whitening(features)
+            found.append((extractor, whiten, Index(whiten(features))))
+        return found
+
+    @cached_property
+    def boxes(self) -> parts.Boxes:
+        """Tumour boxes (n, 4) of the train images; zeros where there is none."""
+        return _boxes_of(self.images, self.frame)
+
+    @cached_property
+    def patches(self) -> PatchSearch:
+        """The search on patches."""
+        return PatchSearch(self.prepared)
+
+    @cached_property
+    def tumours(self) -> TumourSearch:
+        """The search on tumours."""
+        return TumourSearch(self.prepared, self.boxes)
 
     @property
     def key(self) -> object:
@@ -82,7 +104,7 @@ class Gallery:
     def candidates(self, images: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """Return candidate train rows (n, K) of images (n, c, s, s): the union over descriptors."""
         found = []
-        for extractor, whiten, index in zip(self.extractors, self.whitenings, self.indexes, strict=True):
+        for extractor, whiten, index in self.searches:
             mirrored = None
             if not extractor.info.mirror_invariant:
                 mirrored = whiten(extractor.embed(np.ascontiguousarray(images[..., ::-1])))
@@ -103,6 +125,8 @@ class Gallery:
                         np.savez(partial, allow_pickle=False, **found)
                 return span[1] - span[0]
 
+            # Built here, once: workers that found it missing would each build their own.
+            self._build(whole, with_parts)
             with self.frame.progress.task(f"Searching {queries.name}", queries.count) as advance:
                 for done in side_by_side(block, queries.blocks()):
                     advance(done)
@@ -115,6 +139,10 @@ class Gallery:
             return _joined(blocks)
 
         return _undamaged(lambda: store.result(self.frame.cache, "screen", made_from, make), read)
+
+    def _build(self, whole: bool, with_parts: bool) -> tuple[object, ...]:
+        """Touch every index that the search needs."""
+        return (self.searches if whole else None, (self.patches, self.tumours) if with_parts else None)
 
     def _screen_block(
         self, queries: Queries, start: int, stop: int, k: int, whole: bool, with_parts: bool
@@ -191,11 +219,10 @@ def _undamaged(result: Callable[[], Path], read: Callable[[Path], Made]) -> Made
 
 
 def _boxes_of(images: ImageSet, frame: Frame) -> parts.Boxes:
-    queries = of_set("masks", images, frame.channels, frame.size)
     if MASK not in images.channels:
         return np.zeros((len(images), 4), np.float32)
-    blocks = (queries.load(*block)[1] for block in queries.blocks())
-    return np.concatenate([parts.tumour_boxes(masks) for masks in blocks if masks is not None])
+    masks = (analysis_masks(block[:, 0], frame.size) for block in images.blocks(PREPARE_BLOCK, (MASK,)))
+    return np.concatenate([parts.tumour_boxes(block) for block in masks])
 
 
 def _joined(blocks: list[dict[str, NDArray[np.generic]]]) -> Screened:

@@ -70,7 +70,7 @@ def _plant_parts(
     settings: AuditSettings,
 ) -> list[Planted]:
     frame = gallery.frame
-    has_tumour = gallery.tumours.boxes[:, 2] > gallery.tumours.boxes[:, 0]
+    has_tumour = gallery.boxes[:, 2] > gallery.boxes[:, 0]
     plan = planted.plan_parts(roles.train.subjects, has_tumour, len(heads), settings.planted_subjects, settings.seed)
     queries = planted.part_queries(plan, roles.train, heads, frame.channels, frame.size, settings.seed, degradation)
     found = gallery.screen(queries, settings.candidates, whole=False)

@@ -17,9 +17,10 @@ from synthrelease.privacy.confirmation import noise_of
 from synthrelease.privacy.gallery import Frame
 from synthrelease.privacy.queries import Degradation, Images, of_set
 
+VERSION = "transfer-1"
 MOST_IMAGES = 120  # spectra of this many images, evenly spread, are stable to a few percent
 BLURS = tuple(sd / 128 for sd in (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0))  # shares of the side
-LEAST_BLUR = 0.7 / 128  # smaller differences move no score
+LEAST_BLUR = 0.8 / 128  # smaller differences move no score
 LEAST_NOISE = 0.015  # share of the range
 BAND = (0.08, 0.35)  # cycles per pixel: above anatomy's outline, below the resampling's own cut
 

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from synthrelease.records import AuditRecord, Finding, MembershipAttack, Verdict
 from synthrelease.report import formats
 
+SHARES = frozenset({"excess_low", "power_low"})  # measures of the policy that are shares
+ANSWERS = frozenset({"calibrated", "representative", "transferable"})  # measures that are 1 for yes, 0 for no
+
 
 @dataclass(frozen=True)
 class EvidenceRow:
     """One line of the evidence table, as text."""
 
     test: str
-    measure: str  # the rule's own name for what it compares; empty without a rule
+    measure: str  # the policy's own name for what it compares; empty without a rule
     result: str
     interval: str
     reference: str
@@ -27,48 +30,35 @@ class EvidenceRow:
 
 @dataclass(frozen=True)
 class _Test:
-    """What the record holds about one test: words that a rule's measure may use for it, and its numbers as text."""
+    """What the record holds about one test, as text, and the policy's measures that are taken from it."""
 
     title: str
-    key_words: tuple[str, ...]
+    measures: tuple[str, ...]
     result: str
-    interval: str
     reference: str
     anchor: str
-    is_share: bool = False
+    interval: str = ""
 
 
 def evidence_rows(record: AuditRecord) -> tuple[EvidenceRow, ...]:
     """Return one row per finding, in the policy's order, then one per test that no finding speaks about."""
     tests = tuple(_tests(record))
-    by_rule = [(finding, _test_of(finding, tests)) for finding in record.findings]
-    spoken_of = [test for _, test in by_rule if test is not None]
-    rows = [_row_of_rule(finding, test) for finding, test in by_rule]
-    rows += [_row_without_rule(test) for test in tests if test not in spoken_of]
+    by_measure = {measure: test for test in tests for measure in test.measures}
+    rows = [_row_of_rule(finding, by_measure.get(finding.measure)) for finding in record.findings]
+    ruled = {finding.measure for finding in record.findings}
+    rows += [_row_without_rule(test) for test in tests if not ruled & set(test.measures)]
     return tuple(rows)
 
 
-def _test_of(finding: Finding, tests: tuple[_Test, ...]) -> _Test | None:
-    """Return the test whose words the finding's measure uses (or its rule, failing that); the first match counts."""
-    for text in (finding.measure, finding.rule):
-        words = text.lower().replace(".", " ").replace("_", " ").replace("-", " ")
-        for test in tests:
-            if any(key in words for key in test.key_words):
-                return test
-    return None
-
-
 def _row_of_rule(finding: Finding, test: _Test | None) -> EvidenceRow:
-    as_share = test is not None and test.is_share
-    limit = formats.percent(finding.limit) if as_share else formats.number(finding.limit)
-    value = formats.percent(finding.value) if as_share else formats.number(finding.value)
+    measured = _in_units(finding.measure, finding.value) if finding.value is not None else "nothing"
     return EvidenceRow(
         test=finding.rule,
         measure=finding.measure,
-        result=value if finding.value is not None else "not measured",
+        result=test.result if test else measured,
         interval=test.interval if test else "",
         reference=test.reference if test else "",
-        limit=limit,
+        limit=f"{measured} measured, limit {_in_units(finding.measure, finding.limit)}",
         reason=finding.reason,
         source=finding.source,
         state="pass" if finding.passed else finding.outcome,
@@ -80,121 +70,99 @@ def _row_without_rule(test: _Test) -> EvidenceRow:
     return EvidenceRow(test.title, "", test.result, test.interval, test.reference, "", "", "", None, test.anchor)
 
 
+def _in_units(measure: str, value: float) -> str:
+    if measure in SHARES:
+        return formats.percent(value)
+    if measure in ANSWERS:
+        return "yes" if value == 1 else "no"
+    return formats.number(value)
+
+
 def _tests(record: AuditRecord) -> Iterator[_Test]:
-    """Yield what was measured; the order decides which test a rule's words belong to."""
-    yield from _input_tests(record)
     yield from _copy_tests(record)
-    if record.membership is not None:
-        yield _membership_test(record.membership)
-    if record.transfer is not None:
-        yield _Test(
-            "Strangers are a fair yardstick for these synthetic images",
-            ("transfer",),
-            "yes" if record.transfer.transferable else "no",
-            "",
-            f"flag line on degraded strangers {formats.score(record.transfer.threshold_degraded)}",
-            "checks",
-        )
+    yield from _yardstick_tests(record)
+    yield _membership_test(record.membership)
     if record.masks is not None:
-        masks = record.masks
         yield _Test(
             "Pixels of masks off the legal labels",
-            ("mask", "off level", "nesting"),
-            formats.percent(masks.off_level_share),
-            "",
-            f"real masks {formats.percent(masks.off_level_share_real)}",
+            (),
+            formats.percent(record.masks.off_level_share),
+            f"real masks {formats.percent(record.masks.off_level_share_real)}",
             "masks",
-            is_share=True,
-        )
-
-
-def _input_tests(record: AuditRecord) -> Iterator[_Test]:
-    inputs = record.inputs
-    yield _Test("Files that could not be read", ("unread",), formats.count(len(inputs.unread)), "", "0", "inputs")
-    holdout = inputs.holdout
-    yield _Test(
-        "Holdout subjects",
-        ("holdout subject", "subjects holdout", "few subjects", "number of subjects"),
-        "0" if holdout is None else formats.count(holdout.subjects),
-        "",
-        "each new stranger narrows the bounds",
-        "inputs",
-    )
-    check = record.representative
-    if check is not None:
-        yield _Test(
-            "A classifier tells train from holdout",
-            ("represent",),
-            f"p {formats.p_value(check.p_value)}",
-            "",
-            f"AUC {formats.score(check.auc)}, where 0.5 is guessing",
-            "checks",
         )
 
 
 def _copy_tests(record: AuditRecord) -> Iterator[_Test]:
     near = record.near_copies
     images = formats.counted(near.synthetic.count, "synthetic image")
-    yield _Test(
-        "Verbatim copies",
-        ("exact", "verbatim"),
-        f"{formats.count(len(record.exact_copies))} of {images}",
-        "",
-        "0 where nothing is copied",
-        "suspects",
-    )
     strangers = f"holdout {formats.rate(near.holdout)}" if near.holdout else "no holdout"
-    if near.excess is not None:
-        yield _Test(
-            "Near copies beyond those of strangers (excess)",
-            ("excess",),
-            formats.percent(near.excess.value),
-            formats.between(near.excess.low, near.excess.high),
-            strangers,
-            "copies",
-            is_share=True,
-        )
-    parts = formats.count(record.part_alarms_count)
+    exact = f"{formats.count(len(record.exact_copies))} of {images}"
+    yield _Test("Verbatim copies", ("exact_copies",), exact, "0 where nothing is copied", "suspects")
+    alarms = f"{formats.count(len(record.alarms))} of {images}; {formats.counted(record.part_alarms_count, 'part')}"
     yield _Test(
-        "Parts above the alarm line", ("part", "patch", "tumour"), parts, "", "0 among strangers' parts", "parts"
-    )
-    yield _Test(
-        "Images above the alarm line",
-        ("alarm",),
-        f"{formats.count(len(record.alarms))} of {images}",
-        "",
-        "0 of the holdout images" if record.calibrated else "no holdout",
+        "Images and parts above the alarm line",
+        ("alarms",),
+        alarms if record.calibrated else "no line",
+        "0 in the holdout: it sets the line" if record.calibrated else "no holdout",
         "suspects",
-    )
-    yield _Test(
-        "Power on planted copies",
-        ("power", "planted", "caught"),
-        formats.counted(len(record.planted), "kind"),
-        "",
-        "known copies, hidden among the queries",
-        "power",
-        is_share=True,
     )
     yield _Test(
         "Near copies among the synthetic images",
-        ("near copies", "near copy", "suspect"),
+        (),
         formats.percent(near.synthetic.value),
-        formats.between(near.synthetic.low, near.synthetic.high),
         strangers,
         "copies",
-        is_share=True,
+        formats.between(near.synthetic.low, near.synthetic.high),
+    )
+    yield _Test(
+        "Near copies beyond those of strangers (excess)",
+        ("excess_low",),
+        formats.percent(near.excess.value if near.excess else None),
+        strangers,
+        "copies",
+        formats.between(near.excess.low, near.excess.high) if near.excess else "",
+    )
+    kinds = formats.counted(len(record.planted), "kind")
+    yield _Test("Power on planted copies", ("power_low",), kinds, "known copies, hidden among the queries", "power")
+
+
+def _yardstick_tests(record: AuditRecord) -> Iterator[_Test]:
+    holdout, check, transfer = record.inputs.holdout, record.representative, record.transfer
+    subjects = "0" if holdout is None else formats.count(holdout.subjects)
+    calibrated = "yes" if record.calibrated else "no"
+    yield _Test("Calibrated on strangers", ("calibrated",), calibrated, "needs a holdout", "inputs")
+    yield _Test("Holdout subjects", ("holdout_subjects",), subjects, "each further one narrows the bounds", "inputs")
+    unread = formats.count(len(record.inputs.unread))
+    yield _Test("Files that could not be read", ("unread_files",), unread, "0", "inputs")
+    yield _Test(
+        "Holdout represents train",
+        ("representative",),
+        _answer(None if check is None else check.representative),
+        "" if check is None else f"classifier {_auc(check.auc)}, p {formats.p_value(check.p_value)}; 0.5 is guessing",
+        "checks",
+    )
+    yield _Test(
+        "Strangers are a fair yardstick for these synthetic images",
+        ("transferable",),
+        _answer(None if transfer is None else transfer.transferable),
+        "" if transfer is None else f"flag line on degraded strangers {formats.score(transfer.threshold_degraded)}",
+        "checks",
     )
 
 
-def _membership_test(attack: MembershipAttack) -> _Test:
-    control = "too few strangers for a control"
-    if attack.control_auc is not None:
-        control = f"control {formats.score(attack.control_auc)}"
-    return _Test(
-        "Membership attack (AUC)",
-        ("membership", "auc", "attack"),
-        formats.score(attack.auc),
-        formats.span(attack.low, attack.high),
-        f"{control}; chance alone {formats.span(attack.null_low, attack.null_high)}",
-        "membership",
-    )
+def _membership_test(attack: MembershipAttack | None) -> _Test:
+    title, measures = "Membership attack", ("membership_above_null",)
+    if attack is None:
+        return _Test(title, measures, formats.MISSING, "", "membership")
+    control = "too few strangers for a control" if attack.control_auc is None else f"control {_auc(attack.control_auc)}"
+    chance = f"chance alone {formats.span(attack.null_low, attack.null_high)}"
+    interval = formats.span(attack.low, attack.high)
+    return _Test(title, measures, _auc(attack.auc), f"{control}; {chance}", "membership", interval)
+
+
+def _auc(value: float) -> str:
+    return f"AUC {formats.score(value)}"
+
+
+def _answer(value: bool | None) -> str:
+    return formats.MISSING if value is None else "yes" if value else "no"

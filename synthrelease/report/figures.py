@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ from synthrelease.report import formats, words
 # Okabe and Ito's palette: told apart by readers with any colour vision. Shape or dash repeats each distinction.
 BLUE, ORANGE, RED, GREY, INK = "#0072B2", "#E69F00", "#B3261E", "#8A94A0", "#1D2733"
 WIDTH = 7.2  # inches
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "synthrelease",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
@@ -132,10 +133,10 @@ def _above(densities: Sequence[float], floor: float) -> list[float]:
     return [max(value, floor) for value in densities]
 
 
-def _line(axes: Axes, at: float | None, name: str, dash: object) -> None:
+def _line(axes: Axes, at: float | None, name: str, dash: Any) -> None:
     if at is None:
         return
-    axes.axvline(at, color=RED if name == "alarm" else INK, ls=dash, lw=1.6)  # type: ignore[arg-type]
+    axes.axvline(at, color=RED if name == "alarm" else INK, ls=dash, lw=1.6)
     beside = {"flag": ("right", -4), "alarm": ("left", 4)}[name]
     axes.annotate(
         f"{name} {formats.score(at)}",

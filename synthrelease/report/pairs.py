@@ -20,6 +20,7 @@ from synthrelease.report.figures import Picture
 
 Pixels = NDArray[np.float32]
 Indices = NDArray[np.uint8]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 COLUMNS = ("synthetic", "nearest train", "nearest holdout", "difference")
 BUDGET = 3_300_000  # bytes of PNG on one page: base64 adds a third, and the page stays under 5 MB
@@ -68,7 +69,7 @@ def strip(pair: Pair, side: int) -> Image.Image:
         side: Longer side of a tile, pixels.
 
     Returns:
-        A palette image: grey levels, then blue-white-orange for synthetic minus train, cut at half the range.
+        A palette image: grey levels, then purple-white-orange for synthetic minus train, cut at half the range.
     """
     height, width = _tile_size(pair.synthetic.shape[1:], side)
     rows = len(pair.channels)
@@ -98,7 +99,7 @@ def _strips_within(pairs: Sequence[Pair], budget: int) -> list[bytes]:
 
 
 def _side_of(pair: Pair, side: int) -> int:
-    native = max(pair.synthetic.shape[1:])
+    native = int(max(pair.synthetic.shape[1:]))
     return min(side, native if native >= READABLE else native * math.ceil(READABLE / native))
 
 
@@ -143,14 +144,14 @@ def _label(image: Image.Image, pair: Pair, tile: tuple[int, int]) -> None:
     for row, name in enumerate(pair.channels):
         _write(draw, formats.shown(name), (2, HEAD + row * (height + GAP) + height // 2 - 8), MARGIN - 6, font)
     if pair.holdout is None:
-        _write(draw, "none given", (MARGIN + 2 * (width + GAP), HEAD + height // 2 - 8), width, font)
+        _write(draw, "none shown", (MARGIN + 2 * (width + GAP), HEAD + height // 2 - 8), width, font)
     left, foot = MARGIN + 3 * (width + GAP), image.height - SCALE + 15
     small = ImageFont.load_default(11)
     for share, text in ((0.0, f"-{CONTRAST_OF_DIFFERENCE}"), (0.5, "0"), (1.0, f"+{CONTRAST_OF_DIFFERENCE}")):
         draw.text((left + share * (width - draw.textlength(text, small)), foot), text, fill=0, font=small)
 
 
-def _write(draw: ImageDraw.ImageDraw, text: str, at: tuple[int, int], room: int, font: ImageFont.FreeTypeFont) -> None:
+def _write(draw: ImageDraw.ImageDraw, text: str, at: tuple[int, int], room: int, font: Font) -> None:
     """Write as much of ``text`` as fits; the page repeats every name in full."""
     while text and draw.textlength(text, font) > room:
         text = text[:-2] + "…" if len(text) > 2 else ""
@@ -195,5 +196,5 @@ def _finding(suspect: Suspect, record: AuditRecord) -> str:
 def _part_of(pair: Pair, parts: Sequence[PartSuspect]) -> PartSuspect | None:
     if pair.kind != "part":
         return None
-    ids = (pair.suspect.image_id, pair.suspect.train_image_id)
-    return next((part for part in parts if (part.image_id, part.train_image_id) == ids), None)
+    wanted = (pair.suspect.image_id, pair.suspect.train_image_id, pair.suspect.score)  # patch and tumour share ids
+    return next((part for part in parts if (part.image_id, part.train_image_id, part.score) == wanted), None)

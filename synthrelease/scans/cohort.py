@@ -79,14 +79,15 @@ def open_cohort(folder: Path, subject_pattern: str | None, progress: Progress) -
         return _imported(images)
     finder = subject_finder(listing, pattern, needs_subject=True)
     cases = [(finder(source.name, source, ""), source.case) for source in listing.sources if source.case is not None]
-    voxel_size = _check_headers([case for _, case in cases])
+    voxel_size, faults = _check_headers([case for _, case in cases])
+    cases = [(subject, case) for subject, case in cases if case.name not in faults]  # before the split: no empty role
     return Cohort(
         subjects=tuple(sorted({subject for subject, _ in cases})),
         channels=brats.channels_of([case for _, case in cases]),
         content=_content(listing, progress),
         voxel_size=voxel_size,
         notes=tuple(listing.notes),
-        unread=tuple(listing.unread),
+        unread=(*listing.unread, *(Unread(name, reason) for name, reason in faults.items())),
         cases=tuple(cases),
     )
 
@@ -138,34 +139,35 @@ def _opened(folder: Path, content: str) -> ImageSet:
     return open_set(folder)
 
 
-def _check_headers(cases: list[brats.Case]) -> tuple[float, float, float]:
-    """Return the voxel size of the first readable case, from headers alone.
+def _check_headers(cases: list[brats.Case]) -> tuple[tuple[float, float, float], dict[str, str]]:
+    """Return the voxel size of the first readable case, and why others are not, from names and headers alone.
 
     Raises:
         ScanError: slices of several sizes, or no case with a readable header.
     """
     sizes: Counter[tuple[int, int]] = Counter()
     example: dict[tuple[int, int], str] = {}
-    reasons = []
+    faults: dict[str, str] = {}
     voxel_size = None
     for case in cases:
         try:
             size, mm = brats.slice_geometry(case)
         except Unusable as reason:
-            reasons.append(f"{case.name}: {reason}")
+            faults[case.name] = str(reason)
             continue
         voxel_size = voxel_size or mm
         sizes[size] += 1
         example.setdefault(size, case.name)
     if voxel_size is None:
-        raise ScanError(f"None of {len(cases)} cases can be read ({'; '.join(reasons[:3])}).", "Repair the files.")
+        shown = "; ".join(f"{name}: {reason}" for name, reason in list(faults.items())[:3])
+        raise ScanError(f"None of {len(cases)} cases can be read ({shown}).", "Repair the files.")
     if len(sizes) > 1:
         shown = "; ".join(f"{h}x{w}: {count} cases, e.g. {example[h, w]}" for (h, w), count in sizes.most_common())
         raise ScanError(
             f"Slices of {len(sizes)} sizes in one cohort ({shown}).",
             "Prepare each size on its own, as separate cohorts.",
         )
-    return voxel_size
+    return voxel_size, faults
 
 
 def _content(listing: Listing, progress: Progress) -> str:

@@ -78,6 +78,7 @@ def prepare_cohort(
         if first in writers and UNREAD not in writers[first].finished:  # whose they are is not always known
             writers[first].add(UNREAD, None, [], found.unread)
         _fill(writers, roles, found, settings, progress)
+        _refuse_empty(writers)
         for role, writer in writers.items():
             for note in _notes(writer, found, settings, unlisted):
                 writer.note(note)
@@ -141,6 +142,17 @@ def _fill(
         for made in _prepared_in_order(found, list(todo), settings):
             todo[made.subject].add(made.subject, made.pixels, made.rows, made.unread, made.tally)
             advance(1)
+
+
+def _refuse_empty(writers: Mapping[str, ImageSetWriter]) -> None:
+    """Raise, before any set is finished, if nothing of a role could be read."""
+    empty = {role: writer.unread for role, writer in writers.items() if not writer.rows}
+    if empty:
+        reasons = "; ".join(f"{item.image_id}: {item.reason}" for unread in empty.values() for item in unread[:3])
+        raise ScanError(
+            f"Nothing in {' and '.join(empty)} could be read ({reasons}).",
+            "Repair these files or take them out of the cohort, and prepare into a new --out folder.",
+        )
 
 
 def _prepared_in_order(found: Cohort, subjects: list[str], settings: PrepareSettings) -> Iterator[Prepared]:

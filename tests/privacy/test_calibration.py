@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from synthrelease.image_set import ImageRow, from_arrays
 from synthrelease.privacy.calibration import FEWEST_PART_SUBJECTS, thresholds
 from synthrelease.privacy.confirmation import Matches
 from synthrelease.privacy.gallery import Screened
-from synthrelease.privacy.parts import PartMatches
+from synthrelease.privacy.parts import no_matches
 from synthrelease.privacy.screening import calibrate
 
 SUBJECTS, EACH = 10, 8
@@ -22,7 +24,7 @@ def holdout(subjects=SUBJECTS):
 
 
 def part(score):
-    return PartMatches(np.asarray(score, float), np.zeros(len(score), int), np.zeros((len(score), 4), np.float32))
+    return replace(no_matches(len(score)), score=np.asarray(score, float))
 
 
 def screened(whole, patch=None, tumour=None, area=None):

@@ -137,25 +137,27 @@ def suspect(number: int, **changes: Any) -> Suspect:
 
 
 def findings(verdict: Verdict) -> tuple[Finding, ...]:
-    outcome = {"pass": "pass", "review": "review", "reject": "reject", "incomplete": "incomplete"}[verdict]
-    broken = {"review": "alarms", "reject": "exact_copies", "incomplete": "holdout.subjects"}.get(verdict)
+    """Return findings of which none passes under `verdict` but those that the verdict allows."""
+    broken = {"review": "alarms", "reject": "exact_copies", "incomplete": "holdout_subjects"}.get(verdict)
     rules = (
-        ("No verbatim copies", "exact_copies", 0.0, 0.0, "A verbatim copy is the patient's own image."),
-        ("Excess of near copies", "near_copies.excess.low", -0.0042, 0.005, "More near copies than strangers give."),
-        ("Images above the alarm line", "alarms", 0.0, 0.0, "Each image above every stranger needs a person."),
-        ("Power on required kinds", "power_low", 0.8412, 0.8, "What the audit cannot see it cannot clear."),
-        ("Enough holdout subjects", "holdout.subjects", 16.0, 5.0, "Fewer strangers are no yardstick."),
-        ("Membership attack", "membership.auc", 0.5337, 0.5811, "Above what chance alone gives."),
-        ("Fresh rule of the user", "something.new", 0.0611, 0.123, "A rule on a measure that this report does not know."),
+        ("No exact copies", "exact_copies", 0.0, 0.0, "A verbatim copy is the patient's own image."),
+        ("No clear excess", "excess_low", -0.0189, 0.005, "More near copies than strangers give."),
+        ("Enough strangers", "holdout_subjects", 16.0, 5.0, "Fewer strangers are no yardstick."),
+        ("Holdout represents train", "representative", 1.0, 1.0, "Otherwise the holdout is no yardstick."),
+        ("The audit can see copies", "power_low", 0.8412, 0.8, "What the audit cannot see it cannot clear."),
+        ("Nothing above alarm", "alarms", 0.0, 0.0, "Each image above every stranger needs a person."),
+        ("Members are not recognisable", "membership_above_null", -0.0474, 0.0, "Above what chance alone gives."),
+        ("Fresh rule of the user", "something.new", 0.0611, 0.123, "A measure that this report does not know."),
     )
+    values = {"alarms": 5.0, "exact_copies": 1.0, "holdout_subjects": None}
     return tuple(
         Finding(
             rule=rule,
             measure=measure,
-            value={"alarms": 4.0, "exact_copies": 1.0, "holdout.subjects": None}[measure] if measure == broken else value,
+            value=values[measure] if measure == broken else value,
             limit=limit,
             passed=measure != broken,
-            outcome=outcome if measure == broken else "pass",
+            outcome=verdict if measure == broken else "pass",
             reason=reason,
             source="policies/built-in.toml, rule 3" if measure == "alarms" else "",
         )
@@ -231,7 +233,7 @@ def bounds() -> tuple[Bound, ...]:
             required=item.required,
             power_low=item.low_at_alarm,
             at_most=0.0052 + 0.00113 * number,
-            residual_at_most=3 + number,
+            residual_at_most=103 + number,
         )
         for number, item in enumerate(planted())
     )
@@ -280,7 +282,7 @@ def comparisons() -> tuple[Comparison, ...]:
             direction="low",
             note="Adjacent slices left out.",
         ),
-        Comparison(name="C_T", value=-1.372, holdout_value=0.211, unit="z", features="radimagenet", direction="below 0"),
+        Comparison(name="C_T", value=-1.372, holdout_value=0.211, unit="z", features="pixels", direction="below 0"),
         Comparison(name="MIFID", value=1613472.0, holdout_value=571.4, direction="high", note="Ratio to FID."),
         Comparison(name="Vendi", value=None, direction="low", note="Too few images."),
     )

@@ -196,7 +196,9 @@ def test_npy_shapes(shape, ids, channels, tmp_path):
     assert (images.ids, images.channels) == (ids, channels)
     first = images.read([0])[0]
     wanted = array[0] if len(ids) > 1 else array
-    np.testing.assert_array_equal(first, np.moveaxis(wanted, -1, 0) if shape[-1] in (2, 3) else wanted.reshape(first.shape))
+    np.testing.assert_array_equal(
+        first, np.moveaxis(wanted, -1, 0) if shape[-1] in (2, 3) else wanted.reshape(first.shape)
+    )
 
 
 @pytest.mark.parametrize("packed", [True, False])
