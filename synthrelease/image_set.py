@@ -18,7 +18,7 @@ import zarr
 from numpy.typing import NDArray
 
 from synthrelease import store
-from synthrelease.errors import ScanError
+from synthrelease.errors import ScanError, StoreError
 
 FORMAT = 1
 IMAGES_PER_CHUNK = 16
@@ -188,6 +188,7 @@ class ImageSetWriter:
     _pixels: Any = None
 
     def __enter__(self) -> Self:
+        _refuse_foreign(self.folder)
         store.private_folder(self.partial)
         log = self.partial / "log.jsonl"
         if log.is_file():
@@ -265,6 +266,7 @@ class ImageSetWriter:
             }
             (self.partial / "set.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
             (self.partial / "log.jsonl").unlink()
+            _refuse_foreign(self.folder)
             if self.folder.exists():
                 shutil.rmtree(self.folder)
             self.partial.replace(self.folder)
@@ -327,6 +329,15 @@ class ImageSetWriter:
         self._unread.extend(Unread(**item) for item in entry["unread"])
         self.tally.update(entry["tally"])
         self.finished.add(entry["piece"])
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise if the final place holds anything but an older image set, which alone may be replaced."""
+    if folder.is_dir() and not is_image_set(folder) and any(folder.iterdir()):
+        raise StoreError(
+            f"{folder} holds files that are no image set, and they would be replaced.",
+            "Choose another --out folder, or move these files away.",
+        )
 
 
 def _complete_entry(line: bytes) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from synthrelease.cli import printable
 from synthrelease.progress import Advance
 
 PAUSE = 10.0  # seconds between lines in a log: a scheduler keeps every one of them
@@ -34,7 +35,7 @@ class ConsoleProgress:
         self.console.print(Text(f"  {name}: done"))
 
     def say(self, text: str) -> None:
-        self.console.print(Text(text))  # Text, not markup: file names may hold square brackets
+        self.console.print(Text(printable(text)))  # Text, not markup: file names may hold square brackets
 
 
 class _Lines:

@@ -64,12 +64,13 @@ def command(
     synthrelease prepare cohort --out sets --train-list train.txt --holdout-list holdout.txt
     """
     from synthrelease import study
+    from synthrelease.cli import printable
     from synthrelease.cli.console import ConsoleProgress
 
     settings = PrepareSettings.checked(**options)
     lists = {role: path for role, path in (("train", train), ("holdout", holdout), ("test", test)) if path}
     sets = study.prepare(cohort, out, settings, lists or None, ConsoleProgress())
-    click.echo(_document(sets, out) if as_json else _table(sets, out))
+    click.echo(_document(sets, out) if as_json else printable(_table(sets, out)))
     return 0
 
 

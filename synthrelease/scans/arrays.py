@@ -25,11 +25,13 @@ def read_npy(path: Path) -> Iterator[Block]:
     (n, h, w, c) or (n, h, w) with n > 8 a stack.
     """
     with path.open("rb") as file:
-        check_size(*_header(file)[0][-4:][1:])
+        shape = _header(file)[0]
+    is_image = len(shape) == 2 or (len(shape) == 3 and min(shape[0], shape[2]) <= MOST_CHANNELS)
+    check_size(*(shape if is_image else shape[1:]))
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.ndim == 2:
         yield Block(np.array(array[None, None]), ("grey",), "picture", (0,))
-    elif array.ndim == 3 and min(array.shape[0], array.shape[2]) <= MOST_CHANNELS:
+    elif is_image:
         image = array if array.shape[0] <= MOST_CHANNELS else np.moveaxis(array, 2, 0)
         yield Block(np.array(image[None]), default_names(image.shape[0]), "picture", (0,))
     else:

@@ -163,7 +163,7 @@ def label_levels(mask: NDArray[Any]) -> NDArray[np.uint8]:
     0 to 255 is kept, because a generator's blurred mask has levels in between, which the audit counts.
 
     Raises:
-        Unusable: values that are no labels and do not fit 8 bits.
+        Unusable: values that are no labels and do not fit 8 bits, or fractions of 1, which rounding would destroy.
     """
     if mask.dtype == np.bool_:
         return mask.astype(np.uint8) * np.uint8(LEVEL)
@@ -171,6 +171,8 @@ def label_levels(mask: NDArray[Any]) -> NDArray[np.uint8]:
         raise Unusable("its mask holds values that are not finite")
     if mask.min() < 0 or mask.max() > 255:
         raise Unusable(f"its mask holds values from {mask.min():g} to {mask.max():g}, which are no labels")
+    if mask.dtype.kind == "f" and 0 < mask.max() <= 1 and ((mask > 0) & (mask < 1)).any():
+        raise Unusable("its mask holds fractions between 0 and 1: save the levels 0 to 255, or whole labels")
     whole = np.rint(mask).astype(np.uint8)
     values = set(np.unique(whole).tolist())
     if values <= {0, 255}:

@@ -108,7 +108,7 @@ def load(case: Case) -> tuple[NDArray[Any], NDArray[np.uint8] | None, tuple[floa
     pixels = np.stack(volumes, axis=1)
     if MASK not in files:
         return pixels, None, voxel_size
-    labels, _ = _volume(files[MASK])
+    labels, _ = _volume(files[MASK], may_be_constant=True)  # no tumour
     if labels.shape != volumes[0].shape:
         raise Unusable(f"{files[MASK].name} has shape {labels.shape}, {CONTRASTS[0]} has {volumes[0].shape}")
     return pixels, tumour_levels(labels), voxel_size
@@ -133,7 +133,7 @@ def slice_geometry(case: Case) -> tuple[tuple[int, int], tuple[float, float, flo
         raise Unusable(f"{CONTRASTS[0]} cannot be read ({type(error).__name__}: {error})") from error
 
 
-def _volume(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
+def _volume(path: Path, *, may_be_constant: bool = False) -> tuple[NDArray[Any], tuple[float, float, float]]:
     """Return one contrast (slice, row, column)."""
     try:
         volume, voxel_size = oriented(path)
@@ -148,7 +148,7 @@ def _volume(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
         raise Unusable(f"{path.name} has {volume.shape[3]} channels, expected one")
     if volume.dtype.kind == "f" and not np.isfinite(volume).all():
         raise Unusable(f"{path.name}: {np.count_nonzero(~np.isfinite(volume))} values are not finite")
-    if volume.min() == volume.max() and _ODD_SEGMENTATION.fullmatch(path.name) is None and "seg" not in path.name:
+    if not may_be_constant and volume.min() == volume.max():
         raise Unusable(f"{path.name}: every voxel has the same value ({float(volume.flat[0]):g})")
     return np.moveaxis(volume[..., 0], 2, 0), voxel_size
 

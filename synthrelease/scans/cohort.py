@@ -23,6 +23,7 @@ from synthrelease.scans.blocks import Unusable
 from synthrelease.scans.files import Listing, list_sources
 from synthrelease.scans.folder import open_images
 from synthrelease.scans.importing import ahead
+from synthrelease.scans.readers import STACKS, extension
 from synthrelease.scans.subjects import compiled, subject_finder
 
 
@@ -84,7 +85,7 @@ def open_cohort(folder: Path, subject_pattern: str | None, progress: Progress) -
     return Cohort(
         subjects=tuple(sorted({subject for subject, _ in cases})),
         channels=brats.channels_of([case for _, case in cases]),
-        content=_content(listing, progress),
+        content=_content(listing, cases, progress),
         voxel_size=voxel_size,
         notes=tuple(listing.notes),
         unread=(*listing.unread, *(Unread(name, reason) for name, reason in faults.items())),
@@ -125,12 +126,17 @@ def _imported_volumes(part: Cohort, folder: Path) -> Iterator[Volume]:
     groups: dict[str, list[int]] = {}
     for _, number in part.rows:
         row = images.rows[number]
-        groups.setdefault(row.source if row.image_id == f"{row.source}#{row.slice}" else "", []).append(number)
+        groups.setdefault(row.source if _in_volume(row) else "", []).append(number)
     for source, numbers in sorted(groups.items()):
         pixels = images.read(numbers, images.contrasts)
         mask = images.read(numbers, (MASK,))[:, 0].astype(np.uint8) if MASK in images.channels else None
         rows = tuple(images.rows[number] for number in numbers)
         yield Volume(source or part.subjects[0], pixels, mask, rows, loose=not source)
+
+
+def _in_volume(row: ImageRow) -> bool:
+    """Say whether an image is a slice of a volume; entries of NPY and NPZ files are numbered alike, but are none."""
+    return row.image_id == f"{row.source}#{row.slice}" and extension(Path(row.source)) not in STACKS
 
 
 @lru_cache(maxsize=1)
@@ -170,8 +176,8 @@ def _check_headers(cases: list[brats.Case]) -> tuple[tuple[float, float, float],
     return voxel_size, faults
 
 
-def _content(listing: Listing, progress: Progress) -> str:
-    """Return one hash over the names and contents of all files of the cohort."""
+def _content(listing: Listing, cases: Sequence[tuple[str, brats.Case]], progress: Progress) -> str:
+    """Return one hash over the names and contents of all files of the cohort, and whose they are."""
     paths = [path for source in listing.sources for path in source.paths]
     threads = min(8, os.cpu_count() or 1)
     hashes = []
@@ -179,7 +185,7 @@ def _content(listing: Listing, progress: Progress) -> str:
         for path, sha in zip(paths, ahead(pool, _sha256, paths, 4 * threads), strict=True):
             hashes.append([path.name, sha])
             advance(1)
-    return store.digest(hashes)
+    return store.digest([hashes, sorted([subject, case.name] for subject, case in cases)])
 
 
 def _sha256(path: Path) -> str:

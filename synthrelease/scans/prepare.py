@@ -113,6 +113,8 @@ def _claim(out: Path, made_from: dict[str, Any]) -> None:
             before = json.loads(record.read_text(encoding="utf-8"))
         except ValueError as error:
             raise StoreError(f"{record} is damaged: {error}", "Choose another --out folder.") from error
+        if not isinstance(before, dict):
+            raise StoreError(f"{record} is damaged: it holds no record.", "Choose another --out folder.")
         changed = sorted(key for key in {*before, *made_from} if before.get(key) != made_from.get(key))
         if changed:
             raise StoreError(

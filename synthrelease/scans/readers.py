@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ def extension(path: Path) -> str:
         return ".nii.gz"
     if path.suffix and not path.suffix[1:].isdigit():  # DICOM exports are often named like `1.2.840.113`
         return path.suffix.lower()
+    if path.name.upper() == "DICOMDIR":  # the table of contents of a DICOM medium
+        return ""
     return ".dcm" if _has_dicom_preamble(path) else path.suffix.lower()
 
 
@@ -50,8 +53,11 @@ def read_file(path: Path, mask: Path | None = None) -> Iterator[Block]:
     try:
         if path.stat().st_size == 0:
             raise Unusable("the file is empty")
+        labels = None if mask is None else _mask_labels(mask)
         for block in _blocks(path):
-            yield checked(block if mask is None else replace(block, mask=_mask_for(block, mask)))
+            yield checked(block if labels is None else replace(block, mask=_mask_for(block, labels)))
+        if labels is not None and next(labels, None) is not None:
+            raise Unusable("its mask holds more images than it does")
     except Unusable:
         raise
     except PermissionError as error:
@@ -77,21 +83,33 @@ def _blocks(path: Path) -> Iterator[Block]:
         yield _from_pages([page], notes)
 
 
-def _mask_for(block: Block, path: Path) -> NDArray[np.uint8]:
-    """Return the mask file's labels as levels (k, h, w)."""
+def _mask_labels(path: Path) -> Iterator[NDArray[Any]]:
+    """Yield a mask file's labels (k, h, w), piece by piece as its image yields blocks."""
     try:
         if extension(path) in PICTURES:
-            labels = _mask_picture(path)[None]
+            yield _mask_picture(path)[None]
         else:
-            labels = np.concatenate([piece.pixels[:, 0] for piece in _blocks(path)])
+            yield from (piece.pixels[:, 0] for piece in _blocks(path))
     except Unusable:
         raise
     except Exception as error:  # as in read_file
         raise Unusable(f"its mask {path.name} cannot be read ({type(error).__name__}: {_short(error)})") from error
-    if labels.shape != (len(block.pixels), *block.pixels.shape[2:]):
-        wanted = "x".join(map(str, block.pixels.shape[2:]))
-        raise Unusable(f"its mask {path.name} has shape {'x'.join(map(str, labels.shape[1:]))}, the image {wanted}")
-    return label_levels(labels)
+
+
+def _mask_for(block: Block, labels: Iterator[NDArray[Any]]) -> NDArray[np.uint8]:
+    """Return the block's labels as levels (k, h, w): the next piece for a part of a stack, else all there are."""
+    pieces = list(islice(labels, 1) if block.kind == "stack" else labels)
+    if len({piece.shape[1:] for piece in pieces}) != 1:
+        raise Unusable("its mask holds fewer images than it does")
+    found = np.concatenate(pieces)
+    wanted = (len(block.pixels), *block.pixels.shape[2:])
+    if found.shape != wanted:
+        raise Unusable(f"its mask has shape {_times(found.shape)}, the image {_times(wanted)}")
+    return label_levels(found)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape[shape[0] == 1 :]))  # one slice goes without its count
 
 
 def _picture(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:

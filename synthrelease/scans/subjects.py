@@ -136,7 +136,7 @@ def _read_table(path: Path) -> dict[str, str] | None:
                 raise ScanError(
                     f"{path} has the columns {', '.join(names) or 'none'}.", "It needs image_id (or file) and subject."
                 )
-            rows = [(row[key], (row["subject"] or "").strip()) for row in reader]
+            rows = [(row[key] or "", (row["subject"] or "").strip()) for row in reader]
     except (OSError, csv.Error) as error:
         raise ScanError(
             f"{path} cannot be read: {error}", "Save it as CSV with the columns file and subject."

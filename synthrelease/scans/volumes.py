@@ -103,5 +103,5 @@ def read_dicom(path: Path) -> Block:
 
 
 def _spacing(data: Any) -> tuple[float, float, float]:
-    row, column = (float(mm) for mm in data.get("PixelSpacing", (1.0, 1.0)))
+    row, column = (float(mm) for mm in data.get("PixelSpacing") or (1.0, 1.0))  # may be there but empty
     return row, column, float(data.get("SpacingBetweenSlices", data.get("SliceThickness", 1.0)) or 1.0)
