@@ -25,7 +25,7 @@ EXTRACTORS = {"canonical-pixels": CanonicalPixels, "plain-pixels": PlainPixels, 
 
 @pytest.fixture(scope="module")
 def slices(real_data: Path) -> tuple[np.ndarray, np.ndarray]:
-    files = [path for path in sorted((real_data / "lgg").glob("*/*.webp"))]
+    files = sorted((real_data / "lgg").glob("*/*.webp"))
     pixels = np.stack([np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1) for path in files])
     return analysis_images(pixels, 128), np.array([path.parent.name for path in files])
 
