@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -125,7 +126,7 @@ def from_arrays(
     if pixels.ndim != 4:
         raise ScanError(f"Images have shape {pixels.shape}; expected (n, c, h, w).")
     names = tuple(channels) if channels is not None else tuple(f"channel{i}" for i in range(pixels.shape[1]))
-    content = _content_hash(rows, iter([pixels]))
+    content = _content_hash(names, rows, iter([pixels]))
     return ImageSet(names, tuple(rows), pixels, content, voxel_size, notes=notes)
 
 
@@ -164,7 +165,7 @@ def open_set(folder: Path, *, check_content: bool = False) -> ImageSet:
 
 def _content_on_disk(images: ImageSet) -> str:
     try:
-        return _content_hash(images.rows, images.blocks(64))
+        return _content_hash(images.channels, images.rows, images.blocks(64))
     except Exception:  # Zarr's decoders raise whatever they like on a damaged chunk
         return ""
 
@@ -190,13 +191,16 @@ class ImageSetWriter:
     def __enter__(self) -> Self:
         _refuse_foreign(self.folder)
         store.private_folder(self.partial)
+        self._alone = contextlib.ExitStack()
+        self._alone.enter_context(store.one_writer(self.partial))
         log = self.partial / "log.jsonl"
         if log.is_file():
             self._replay(log.read_bytes())
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing to undo: the partial folder stays for the next attempt until `close` renames it."""
+        """Let others write; the partial folder stays for the next attempt until `close` renames it."""
+        self._alone.close()
 
     @property
     def partial(self) -> Path:
@@ -260,7 +264,7 @@ class ImageSetWriter:
                 "dtype": str(self._pixels.dtype),
                 "shape": self._pixels.shape,
                 "voxel_size": self.voxel_size,
-                "content": _content_hash(self._rows, pixels.blocks(64)),
+                "content": _content_hash(self.channels, self._rows, pixels.blocks(64)),
                 "unread": [asdict(u) for u in self._unread],
                 "notes": self._notes,
             }
@@ -359,8 +363,8 @@ def _row_from(entry: dict[str, str]) -> ImageRow:
     return replace(row, seed=int(seed) if seed else None, generator=entry.get("generator", ""))
 
 
-def _content_hash(rows: Sequence[ImageRow], blocks: Iterator[NDArray[Any]]) -> str:
-    sha = hashlib.sha256()
+def _content_hash(channels: Sequence[str], rows: Sequence[ImageRow], blocks: Iterator[NDArray[Any]]) -> str:
+    sha = hashlib.sha256("\x1f".join(channels).encode(errors="surrogatepass"))
     for row in rows:
         sha.update(f"{row.image_id}\x00{row.subject}\x01".encode(errors="surrogatepass"))
     for number, block in enumerate(blocks):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from synthrelease.errors import StoreError
 
+_LOG = logging.getLogger(__name__)
 PRIVATE = 0o700  # the cache and `evidence/` hold data of real patients
 
 
@@ -75,16 +77,30 @@ def result(parent: Path, verb: str, made_from: object, make: Callable[[Path], No
     if final.is_dir():
         return final
     partial = private_folder(parent / f"{final.name}.partial")
-    with disk_errors(partial):
-        make(partial)
+    with disk_errors(partial), one_writer(partial):
+        if final.is_dir():  # another process finished it while this one waited
+            partial.rmdir()
+            return final
+        make(private_folder(partial))
         write_text(partial / "made_from.json", json.dumps(made_from, indent=1, sort_keys=True, default=str))
-        try:
-            partial.replace(final)
-        except OSError:
-            if not final.is_dir():
-                raise
-            shutil.rmtree(partial, ignore_errors=True)  # another process finished the same result first
+        partial.replace(final)
     return final
+
+
+@contextlib.contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Let one process at a time write into ``folder``; others wait, and go on when it stops, however it stops."""
+    locks = private_folder(cache_folder() / "locks")
+    lock = FileLock(locks / digest(str(folder.absolute())), timeout=-1)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _LOG.warning("Another run is working on %s; waiting for it.", folder.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

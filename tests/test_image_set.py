@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synthrelease.errors import ScanError
+from synthrelease.errors import ScanError, StoreError
 from synthrelease.image_set import ImageRow, ImageSetWriter, Unread, from_arrays, is_image_set, open_set
 
 RANDOM = np.random.default_rng(0)
@@ -180,3 +180,34 @@ def test_a_set_without_images_is_an_error_with_the_reasons(tmp_path):
 
 def test_an_image_set_is_private(whole):
     assert whole.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("cuts", [[150], [1, 149], [64, 64, 22], [15, 17, 118]])
+def test_the_content_does_not_depend_on_how_the_images_arrived(cuts, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 255, (150, 2, 8, 8)).astype(np.uint8)
+    everything = [ImageRow(f"i{k}", subject="s") for k in range(150)]
+    with writer(tmp_path / "set") as images:
+        start = 0
+        for count in cuts:
+            images.add(f"{start}", pixels[start : start + count], everything[start : start + count])
+            start += count
+        made = images.close()
+
+    assert made.content == from_arrays(pixels, everything).content
+    assert open_set(tmp_path / "set", check_content=True).content == made.content
+
+
+def test_an_older_set_is_replaced_but_other_files_never(tmp_path):
+    write(tmp_path / "set", ["piece 0"])
+    write(tmp_path / "set", ["piece 1"])
+    assert open_set(tmp_path / "set").ids[0] == "piece 1#0"
+
+    (tmp_path / "mine").mkdir()
+    with writer(tmp_path / "mine") as images:
+        images.add("piece 0", PIECES["piece 0"], rows("piece 0"))
+        (tmp_path / "mine" / "notes.txt").write_text("arrived while the set was written")
+        with pytest.raises(StoreError, match="no image set"):
+            images.close()
+    with pytest.raises(StoreError, match="no image set"):
+        writer(tmp_path / "mine").__enter__()
+    assert (tmp_path / "mine" / "notes.txt").is_file()

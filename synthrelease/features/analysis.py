@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
 
-VERSION = "analysis-1"
+VERSION = "analysis-2"
 LOW, HIGH = 0.005, 0.998  # quantiles that become 0 and 1
 SCALING = (
-    "every contrast of every image, in all three roles: padded to a square, resampled, then its 0.5 % quantile "
-    "becomes 0 and its 99.8 % quantile becomes 1"
+    "every contrast of every image, in all three roles: resampled, then its 0.5 % quantile becomes 0 and its 99.8 % "
+    "quantile becomes 1; images that are not square are padded with 0"
 )
 
 
@@ -24,16 +24,20 @@ def analysis_images(pixels: NDArray[Any], size: int) -> NDArray[np.float32]:
     equal, and costs nothing in copy search, which looks at local correlation.
     """
     block = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))
-    h, w = block.shape[2:]
-    if h != w:
-        side = max(h, w)
-        top, left = (side - h) // 2, (side - w) // 2
-        fill = float(block.min())
-        block = nn.pad(block, (left, side - w - left, top, side - h - top), value=fill)
-    if block.shape[-1] != size:
-        block = nn.interpolate(block, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    h, w = _fitted(block.shape[2], block.shape[3], size)
+    if (h, w) != tuple(block.shape[2:]):
+        block = nn.interpolate(block, (h, w), mode="bilinear", antialias=True, align_corners=False)
     low, high = _range(block)
-    return ((block - low) / (high - low).clamp_min(1e-6)).clamp(0, 1).numpy()
+    scaled = ((block - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+    top, left = (size - h) // 2, (size - w) // 2
+    # Padded after scaling, with each image's own darkest value: no image may depend on those beside it in a block.
+    return nn.pad(scaled, (left, size - w - left, top, size - h - top)).numpy()
+
+
+def _fitted(h: int, w: int, size: int) -> tuple[int, int]:
+    """Return the height and width of an image whose longer side became ``size``."""
+    longest = max(h, w)
+    return max(1, round(h * size / longest)), max(1, round(w * size / longest))
 
 
 def _range(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,9 +51,10 @@ def _range(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def analysis_masks(masks: NDArray[Any], size: int) -> NDArray[np.uint8]:
     """Return label masks (n, size, size) of stored masks (n, h, w): padded to a square, nearest neighbour."""
-    h, w = masks.shape[1:]
-    side = max(h, w)
-    top, left = (side - h) // 2, (side - w) // 2
-    padded = np.pad(masks, ((0, 0), (top, side - h - top), (left, side - w - left)))
-    steps = ((np.arange(size) + 0.5) * side / size).astype(np.int64)
-    return np.ascontiguousarray(padded[:, steps][:, :, steps]).astype(np.uint8)
+    h, w = _fitted(masks.shape[1], masks.shape[2], size)
+    rows = ((np.arange(h) + 0.5) * masks.shape[1] / h).astype(np.int64)
+    columns = ((np.arange(w) + 0.5) * masks.shape[2] / w).astype(np.int64)
+    top, left = (size - h) // 2, (size - w) // 2
+    small = masks[:, rows][:, :, columns]
+    padded = np.pad(small, ((0, 0), (top, size - h - top), (left, size - w - left)))
+    return np.ascontiguousarray(padded).astype(np.uint8)

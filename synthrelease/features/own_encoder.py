@@ -32,6 +32,6 @@ def trained_on(train: ImageSet, size: int, *, seed: int, cache: Path, progress: 
         images = analysis_images(train.read(list(map(int, rows)), train.contrasts), size)
         training.save(training.train(images, seed=seed, progress=progress), folder / "copy_encoder.safetensors")
 
-    made_from = ["copy-encoder", training.STEPS, VERSION, train.content, size, seed]
+    made_from = ["copy-encoder", training.STEPS, MOST_IMAGES, VERSION, train.content, size, seed]
     folder = store.result(cache, "encoder", made_from, make)
     return CopyEncoder(folder / "copy_encoder.safetensors", fitted_on="train")

@@ -133,9 +133,8 @@ def _torch_tensors(path: Path) -> dict[str, Tensor]:
             "Save its state_dict() alone, or give the file as published.",
         ) from error
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, AttributeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f"{path.name} is not a weights file that can be read ({first[:160]}).",
+            f"{path.name} is no PyTorch, Keras or safetensors weights file that can be read.",
             "A TorchScript file, a damaged download or another kind of file: give the state dict as published.",
         ) from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):

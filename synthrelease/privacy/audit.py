@@ -36,6 +36,7 @@ from synthrelease.records import (
     MadeWith,
     NearCopies,
     Rate,
+    Suspect,
     TransferCheck,
 )
 from synthrelease.settings import AuditSettings
@@ -94,7 +95,7 @@ def audit(
     queries = of_set("synthetic images", roles.synthetic, frame.channels, frame.size)
     synthetic_found = gallery.screen(queries, settings.candidates)
     found = collect(roles, synthetic_found, strangers, limits, frame, settings)
-    near = _near_copies(roles, synthetic_found, limits, settings)
+    near = _near_copies(roles, synthetic_found, limits, settings, found.exact)
     planted, planted_scores = plant(gallery, roles, limits, degradation, settings)
     unfitted_steps = FeatureSteps(roles, unfitted, frame, settings)
     attack, attack_note = unfitted_steps.membership()
@@ -144,12 +145,12 @@ def _screen_strangers(gallery: Gallery, roles: Roles, settings: AuditSettings) -
         return None
     frame = gallery.frame
     found = gallery.screen(of_set("holdout images", roles.holdout, frame.channels, frame.size), settings.candidates)
-    best = found.whole.index
+    best, train_ids = found.whole.index, roles.train.ids
     leaks.refuse_shared_images(
         leaks.near_duplicates(
             holdout_ids=roles.holdout.ids,
             holdout_subjects=roles.holdout.subjects,
-            best_train_ids=[roles.train.ids[row] for row in best],
+            best_train_ids=[train_ids[row] for row in best],
             best_train_subjects=roles.train.subjects[best],
             scores=found.whole.score,
         )
@@ -178,9 +179,19 @@ def _calibrate(
     return thresholds(roles.holdout, searches, settings.alpha_each), degradation
 
 
-def _near_copies(roles: Roles, found: Screened, limits: Thresholds | None, settings: AuditSettings) -> NearCopies:
+def _near_copies(
+    roles: Roles, found: Screened, limits: Thresholds | None, settings: AuditSettings, exact: tuple[Suspect, ...]
+) -> NearCopies:
     if limits is None or roles.holdout is None:
-        nothing = Rate(value=0.0, low=0.0, high=1.0, count=len(roles.synthetic), method="Not calibrated: no holdout.")
+        share = len(exact) / len(roles.synthetic)
+        nothing = Rate(
+            value=share,
+            low=share,
+            high=1.0,
+            count=len(roles.synthetic),
+            flagged=len(exact),
+            method="Exact copies alone: without a holdout nothing else can be counted.",
+        )
         return NearCopies(synthetic=nothing, holdout=None, excess=None)
     return screening.near_copies(
         holdout_scores=limits.scores,

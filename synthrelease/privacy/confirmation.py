@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from synthrelease.features.canonical import foreground, frame_transform, smooth
 from synthrelease.privacy import alignment
 
-VERSION = "confirm-2"
+VERSION = "confirm-3"
 SIZE = 64  # pixels at which pairs are compared
 SMOOTHING = 1.5 / 128  # of the side, before halving: noise goes, anatomy stays
 SHIFT = 2  # pixels: what a smooth deformation may move locally
@@ -29,6 +29,7 @@ KEPT = 3  # candidates per query that reach the dear stage
 PAIRS_AT_ONCE = 256
 NOISE_TRUST = 0.8  # share of the estimated noise variance that is taken out of a window's variance
 NOISE_CAP = 0.7  # of a window's variance at most: a noise estimate never makes anatomy out of nothing
+_EMPTY = 1e-7  # variance of a whole contrast, as a share of the range squared, below which it is empty
 _FLAT = 1e-5  # variance, as a share of the range squared, below which a window has nothing to say
 
 
@@ -159,6 +160,7 @@ def local_correlation(
     q_variance = _without_noise(_filtered(query * query, half) - q_mean * q_mean, noise[0])
     t_mean = _filtered(seen, full)
     t_variance = _without_noise(_filtered(seen * seen, full) - t_mean * t_mean, noise[1])
+    live = _live(query, seen)
     padded = [nn.pad(part, (SHIFT,) * 4, mode="replicate") for part in (seen, t_mean, t_variance)]
     volume = []
     for down in range(2 * SHIFT + 1):
@@ -166,7 +168,7 @@ def local_correlation(
             shifted, mean, variance = (part[:, :, down : down + size, right : right + size] for part in padded)
             covariance = _filtered(query * shifted, half) - q_mean * mean[:, :, ::2, ::2]
             local = (covariance + _FLAT) / (q_variance * variance[:, :, ::2, ::2]).sqrt()
-            volume.append(local.clamp(-1, 1).mean(1))  # contrasts move together
+            volume.append((local.clamp(-1, 1) * live).sum(1))  # contrasts move together
     values = torch.stack(volume, 1)
     place = _filtered(values, spread).argmax(1, keepdim=True)  # neighbours move together
     best = values.gather(1, place)
@@ -257,6 +259,12 @@ def _noise_kept(size: int) -> float:
     cells = max(1, round(size / SIZE))
     kernel = np.convolve(kernel / kernel.sum(), np.full(cells, 1 / cells))
     return float((kernel**2).sum() ** 2)
+
+
+def _live(query: torch.Tensor, train: torch.Tensor) -> torch.Tensor:
+    """Return weights (n, c, 1, 1) of the contrasts: one that is empty in both images agrees about nothing."""
+    there = (query.var((2, 3)) > _EMPTY) | (train.var((2, 3)) > _EMPTY)
+    return (there / there.sum(1, keepdim=True).clamp_min(1))[:, :, None, None]
 
 
 def _without_noise(variance: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:

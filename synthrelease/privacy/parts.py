@@ -16,7 +16,7 @@ from synthrelease.privacy import alignment
 from synthrelease.privacy.confirmation import SIZE, Prepared, local_correlation
 from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening
 
-VERSION = "parts-3"
+VERSION = "parts-4"
 PATCH = 28  # pixels of 64: large enough to belong to one patient, small enough to be pasted
 STRIDE = 6  # pixels: a pasted square of half the side then holds a whole patch wherever it lies
 PLACES = tuple((top, left) for top in range(0, 37, STRIDE) for left in range(0, 37, STRIDE))
@@ -27,6 +27,7 @@ TUMOUR_MARGIN = 1.4  # box side over the mask's: the rim belongs to the tumour
 SMALLEST_TUMOUR = 7.0  # pixels of 64; smaller ones hold too little to recognise
 CROP = 32  # pixels to which a tumour's box is brought
 PORTION = 512
+FITTED_ON = 400  # images, evenly spread: some ten thousand patches fix 64 directions
 SHOWN = 96  # pixels of a part in the report
 
 Boxes = NDArray[np.float32]  # (n, 4): top, left, bottom, right in pixels of 64
@@ -59,14 +60,27 @@ class PatchSearch:
 
     def __init__(self, train: Prepared) -> None:
         self.train = train
-        described, kept = _describe_patches(train)
-        self.whitening = fit_whitening(described[kept], 64) if kept.any() else None
-        self.rows, self.indexes = [], []
-        for place in range(len(PLACES)):
-            rows = np.flatnonzero(kept[:, place])
+        sample = train.take(np.unique(np.linspace(0, len(train) - 1, min(len(train), FITTED_ON)).astype(np.int64)))
+        tables = [_describe_place(sample, place) for place in PLACES]
+        described = np.concatenate([table[kept] for table, kept in tables])
+        self.whitening = fit_whitening(described, 64) if len(described) else None
+        self.rows: list[NDArray[np.int64]] = []
+        self.indexes: list[Index | None] = []
+        for place in PLACES:
+            rows, whitened = self._whitened(place)
             self.rows.append(rows)
-            usable = self.whitening is not None and len(rows) > 0
-            self.indexes.append(Index(self.whitening(described[rows, place])) if usable and self.whitening else None)
+            self.indexes.append(Index(whitened) if len(rows) else None)
+
+    def _whitened(self, place: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return which train images have tissue at one place, and their whitened patches, block by block."""
+        rows, tables = [np.zeros(0, np.int64)], [np.zeros((0, 1), np.float32)]
+        for start in range(0, len(self.train), PORTION):
+            chosen = np.arange(start, min(start + PORTION, len(self.train)))
+            table, kept = _describe_place(self.train.take(chosen), place)
+            if self.whitening is not None and kept.any():
+                rows.append(chosen[kept])
+                tables.append(self.whitening(table[kept]))
+        return np.concatenate(rows), np.concatenate(tables[1:]) if len(tables) > 1 else tables[0]
 
     def match(self, queries: Prepared) -> PartMatches:
         """Return the best patch match of each query."""
@@ -89,16 +103,15 @@ class PatchSearch:
         return _best_of(n, query, PartMatches(score, rows, boxes, flipped, maps))
 
     def _nearest(self, queries: Prepared, flipped: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        described, kept = _describe_patches(queries, flipped)
         distance = np.full((len(queries), len(PLACES)), np.inf)
         rows = np.full((len(queries), len(PLACES)), -1)
-        for place, index in enumerate(self.indexes):
-            there = np.flatnonzero(kept[:, place])
-            if index is None or self.whitening is None or not len(there):
+        for number, (place, index) in enumerate(zip(PLACES, self.indexes, strict=True)):
+            described, kept = _describe_place(queries, place, flipped)
+            if index is None or self.whitening is None or not kept.any():
                 continue
-            found, far = index.nearest(self.whitening(described[there, place]), 1)
-            distance[there, place] = far[:, 0]
-            rows[there, place] = self.rows[place][found[:, 0]]
+            found, far = index.nearest(self.whitening(described[kept]), 1)
+            distance[kept, number] = far[:, 0]
+            rows[kept, number] = self.rows[number][found[:, 0]]
         return distance, rows
 
 
@@ -201,23 +214,21 @@ def side_by_side(
     return seen.numpy(), (source.flip(-1) if matches.mirrored[row] else source).numpy()
 
 
-def _describe_patches(images: Prepared, flipped: bool = False) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return descriptors (n, places, d) and which patches hold enough foreground (n, places)."""
+def _describe_place(
+    images: Prepared, place: tuple[int, int], flipped: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return descriptors (n, d) of the patches at one place, and which of them hold enough foreground (n,)."""
     n = len(images)
     pixels, mask = images.images, images.foreground
     if flipped:
         pixels, mask = pixels[..., ::-1], mask[..., ::-1]
     cells = PATCH // CELLS  # 28 = 8 x 3 + 4: two pixels of each edge stay out
     edge = (PATCH - cells * CELLS) // 2
-    described = np.empty((n, len(PLACES), pixels.shape[1] * CELLS * CELLS), np.float32)
-    kept = np.empty((n, len(PLACES)), bool)
-    for number, (top, left) in enumerate(PLACES):
-        kept[:, number] = mask[:, top : top + PATCH, left : left + PATCH].mean((1, 2)) >= LEAST_FOREGROUND * 255
-        inner = slice(top + edge, top + edge + cells * CELLS), slice(left + edge, left + edge + cells * CELLS)
-        patch = pixels[:, :, inner[0], inner[1]].astype(np.float32)
-        patch = patch.reshape(n, -1, CELLS, cells, CELLS, cells).mean((3, 5))
-        described[:, number] = _normalised(patch)
-    return described, kept
+    top, left = place
+    kept = mask[:, top : top + PATCH, left : left + PATCH].mean((1, 2)) >= LEAST_FOREGROUND * 255
+    inner = slice(top + edge, top + edge + cells * CELLS), slice(left + edge, left + edge + cells * CELLS)
+    patch = np.asarray(pixels[:, :, inner[0], inner[1]], dtype=np.float32)
+    return _normalised(patch.reshape(n, -1, CELLS, cells, CELLS, cells).mean((3, 5))), kept
 
 
 def _describe_boxes(images: Prepared, boxes: Boxes) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from synthrelease import store
 from synthrelease.errors import AuditError
 from synthrelease.features.analysis import SCALING
 from synthrelease.image_set import MASK, ImageSet
@@ -122,4 +123,7 @@ def _named_alike(images: ImageSet, train: ImageSet) -> ImageSet:
     names = iter(train.contrasts)
     renamed = tuple(MASK if c == MASK else next(names) for c in images.channels)
     note = f"Channels without names were taken in train's order: {', '.join(train.contrasts)}."
-    return replace(images, channels=renamed, notes=(*images.notes, note))
+    content = store.digest(
+        [images.content, renamed]
+    )  # names shape what is compared, so they name it in every cache key
+    return replace(images, channels=renamed, content=content, notes=(*images.notes, note))

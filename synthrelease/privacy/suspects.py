@@ -59,12 +59,15 @@ def collect(
     holdout = _nearest_holdout(roles, shown, frame)
     p, q = _significance(roles, found, limits)
 
+    synthetic_ids, train_ids = roles.synthetic.ids, roles.train.ids
+    holdout_ids = [] if roles.holdout is None else roles.holdout.ids
+
     def suspect(row: int) -> Suspect:
         match = found.whole
         near = holdout.get(row)
         return Suspect(
-            image_id=roles.synthetic.ids[row],
-            train_image_id=roles.train.ids[match.index[row]],
+            image_id=synthetic_ids[row],
+            train_image_id=train_ids[match.index[row]],
             train_subject=str(roles.train.rows[match.index[row]].subject),
             score=float(match.score[row]),
             p_value=None if p is None else float(p[row]),
@@ -72,7 +75,7 @@ def collect(
             exact=row in exact_rows,
             above_alarm=limits is not None and bool(match.score[row] > limits.whole.alarm),
             mirrored=bool(match.mirrored[row]),
-            holdout_image_id=None if near is None or roles.holdout is None else roles.holdout.ids[near[0]],
+            holdout_image_id=None if near is None else holdout_ids[near[0]],
             holdout_score=None if near is None else near[1],
         )
 
@@ -135,15 +138,20 @@ def _nearest_holdout(roles: Roles, rows: NDArray[np.int64], frame: Frame) -> dic
         return {}
     queries = prepared_set(roles.synthetic, frame, "synthetic").take(rows)
     holdout = prepared_set(roles.holdout, frame, "holdout")
-    flat = np.asarray(holdout.images, dtype=np.float32).reshape(len(holdout), -1)
-    flat = flat - flat.mean(1, keepdims=True)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
     wanted = np.asarray(queries.images, dtype=np.float32)
-    wanted = wanted - wanted.mean((1, 2, 3), keepdims=True)
-    likeness = wanted.reshape(len(wanted), -1) @ flat.T
+    wanted = (wanted - wanted.mean((1, 2, 3), keepdims=True)).reshape(len(wanted), -1)
+    likeness = np.concatenate([_likeness(wanted, holdout.images[i : i + 512]) for i in range(0, len(holdout), 512)], 1)
     best = np.argsort(-likeness, axis=1, kind="stable")[:, :HOLDOUT_CANDIDATES]
     matches = confirm(queries, holdout, best)
     return {int(row): (int(matches.index[i]), float(matches.score[i])) for i, row in enumerate(rows)}
+
+
+def _likeness(wanted: NDArray[np.float32], images: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Return the correlation, up to a factor per row, of centred rows (m, d) with images (k, c, s, s): (m, k)."""
+    flat = np.asarray(images, dtype=np.float32).reshape(len(images), -1)
+    flat = flat - flat.mean(1, keepdims=True)
+    found: NDArray[np.float32] = wanted @ (flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)).T
+    return found
 
 
 def _parts(

@@ -17,6 +17,7 @@ ALWAYS = (
     "Attackers who hold the generator's weights or can query it: that is a different release.",
     "Relatives and repeat visits under other ids, unless their images themselves are near copies.",
     "Whether the holdout was used to choose the generator's checkpoint.",
+    "Copies turned by more than about 30 degrees, upside down, or inverted in contrast.",
     "Copies of a three-dimensional anatomy spread over several slices.",
     "Patches moved by more than a few per cent of the image, and parts smaller than the patches searched.",
 )

@@ -125,9 +125,10 @@ def _prepared(
     needs_subject: bool,
     must_match: bool,
 ) -> ImageSet:
-    images = open_set(folder)
+    # Caches trust the recorded hash, so a set that was changed in place must not get past this line.
+    images = open_set(folder, check_content=True)
     if subject_pattern is not None:
-        note = "a prepared image set names its own subjects; --subject-pattern was not used"
+        note = "warning: a prepared image set names its own subjects; --subject-pattern was not used"
         images = replace(images, notes=(*images.notes, note))
     if exclude:
         images = _without(images, frozenset(exclude), cache, must_match=must_match)
