@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,11 +80,16 @@ def result(parent: Path, verb: str, made_from: object, make: Callable[[Path], No
     partial = private_folder(parent / f"{final.name}.partial")
     with disk_errors(partial), one_writer(partial):
         if final.is_dir():  # another process finished it while this one waited
-            partial.rmdir()
+            shutil.rmtree(partial, ignore_errors=True)
             return final
         make(private_folder(partial))
         write_text(partial / "made_from.json", json.dumps(made_from, indent=1, sort_keys=True, default=str))
-        partial.replace(final)
+        try:
+            partial.replace(final)
+        except OSError:
+            if not final.is_dir():
+                raise
+            shutil.rmtree(partial, ignore_errors=True)  # finished by a process that knows no lock
     return final
 
 

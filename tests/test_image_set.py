@@ -193,7 +193,8 @@ def test_the_content_does_not_depend_on_how_the_images_arrived(cuts, tmp_path):
             start += count
         made = images.close()
 
-    assert made.content == from_arrays(pixels, everything).content
+    assert made.content == from_arrays(pixels, everything, channels=made.channels).content
+    assert made.content != from_arrays(pixels, everything, channels=made.channels[::-1]).content
     assert open_set(tmp_path / "set", check_content=True).content == made.content
 
 

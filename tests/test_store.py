@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -145,3 +147,20 @@ def test_hashing_reads_the_whole_file(tmp_path):
     (tmp_path / "x").write_bytes(data)
 
     assert store.sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+def test_one_process_at_a_time_makes_a_result_and_the_other_takes_it(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from synthrelease import store\n"
+        "def make(folder):\n"
+        "    (Path(sys.argv[1]) / f'made-by-{sys.argv[2]}').touch(); time.sleep(1)\n"
+        "    (folder / 'value').write_text('done')\n"
+        "print((store.result(Path(sys.argv[1]), 'search', ['x'], make) / 'value').read_text())\n"
+    )
+    runs = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(n)], stdout=subprocess.PIPE, text=True)
+        for n in range(3)
+    ]
+
+    assert [run.communicate(timeout=60)[0].strip() for run in runs] == ["done"] * 3
+    assert len(list(tmp_path.glob("made-by-*"))) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from synthrelease.cli.console import ConsoleProgress
 from synthrelease.errors import ExitCode
-from synthrelease.records import AuditRecord
+from synthrelease.records import AuditRecord, Finding
 from synthrelease.settings import AuditSettings
 
 EXIT_CODES = {
@@ -102,10 +103,8 @@ def _settings(options: dict[str, Any]) -> AuditSettings:
 def _summary(record: AuditRecord, out: Path) -> str:
     near = record.near_copies
     lines = [f"Verdict: {record.verdict.upper()}. {NEXT[record.verdict]}", ""]
-    lines += [
-        f"  {f.outcome:<10} {f.rule} ({_value(f.value)}; limit {f.limit:g})" for f in record.findings if not f.passed
-    ]
-    lines += [""] if any(not f.passed for f in record.findings) else []
+    reasons = _reasons(record)
+    lines += [*reasons, ""] if reasons else []
     if record.calibrated and near.holdout and near.excess:
         lines += [
             f"  near copies   synthetic {near.synthetic.value:.2%}, strangers {near.holdout.value:.2%}, "
@@ -120,11 +119,49 @@ def _summary(record: AuditRecord, out: Path) -> str:
     caught = [bound.power_low for bound in record.bounds if bound.required]
     if caught:
         lines.append(f"  power         at least {min(caught):.0%} of each required kind of planted copy is caught")
+    for warning in record.warnings:
+        lines += textwrap.wrap(f"  warning       {warning}", 78, subsequent_indent=" " * 16)
     names = ", ".join(e.name for e in record.made_with.extractors if e.searched)
     lines += [f"  searched with {names}", f"  not tested    {len(record.not_tested)} things, listed in the report", ""]
     lines.append(f"Report: {out / 'evidence' / 'report.html'}  (holds patient images: keep it inside)")
     return "\n".join(lines)
 
 
-def _value(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.4g}"
+def _reasons(record: AuditRecord) -> list[str]:
+    """Return what broke a rule, in words that cannot be read the other way round."""
+    failed = [finding for finding in record.findings if not finding.passed]
+    lines = [f"  {f.outcome:<10}  {_broken(f, record)}" for f in failed if f.value is not None]
+    unknown = [f.rule.lower() for f in failed if f.value is None]
+    if unknown and not record.calibrated:
+        lines.append(f"  incomplete  {len(unknown)} rules could not be checked without a holdout")
+    elif unknown:
+        lines += [f"  incomplete  not measured: {rule}" for rule in unknown]
+    return [part for line in lines for part in textwrap.wrap(line, 78, subsequent_indent=" " * 14)]
+
+
+def _broken(finding: Finding, record: AuditRecord) -> str:
+    value, limit = finding.value or 0.0, finding.limit
+    match finding.measure:
+        case "exact_copies":
+            return f"{value:.0f} exact copies of train images (allowed: {limit:.0f})"
+        case "excess_low":
+            return f"excess of near copies is at least {value:.2%} (allowed: {limit:.2%})"
+        case "calibrated":
+            return "there is no holdout: nothing is calibrated"
+        case "holdout_subjects":
+            return f"{value:.0f} holdout subjects (needed: at least {limit:.0f})"
+        case "unread_files":
+            return f"{value:.0f} files could not be read (mend them, or name them with --exclude)"
+        case "representative":
+            return "a classifier tells holdout from train: the holdout is no yardstick"
+        case "power_low":
+            return f"power is only shown to be {value:.2f} (needed: at least {limit:.2f})"
+        case "transferable":
+            return "synthetic images resemble train less than strangers do: no fair yardstick"
+        case "alarms":
+            bound = record.stranger_bound
+            chance = f"; a new stranger gets there with a chance of up to {bound:.0%}" if bound else ""
+            return f"{len(record.alarms)} images and {record.part_alarms_count} parts above alarm (allowed: 0{chance})"
+        case "membership_above_null":
+            return f"the membership attack is {value:.3f} above what chance allows"
+    return f"{finding.rule}: {value:.4g} (limit {limit:.4g})"

@@ -23,7 +23,7 @@ from synthrelease.privacy.label_checks import check_masks
 from synthrelease.privacy.power import plant
 from synthrelease.privacy.queries import Degradation, of_set
 from synthrelease.privacy.remembered import remembered
-from synthrelease.privacy.roles import Roles, check_roles, describe, known_subjects
+from synthrelease.privacy.roles import Roles, check_roles, describe, known_subjects, pixel_hashes
 from synthrelease.privacy.suspects import Found, collect
 from synthrelease.privacy.transfer import VERSION as TRANSFER_VERSION
 from synthrelease.privacy.transfer import match_quality
@@ -147,7 +147,8 @@ def _screen_strangers(gallery: Gallery, roles: Roles, settings: AuditSettings) -
     found = gallery.screen(of_set("holdout images", roles.holdout, frame.channels, frame.size), settings.candidates)
     best, train_ids = found.whole.index, roles.train.ids
     leaks.refuse_shared_images(
-        leaks.near_duplicates(
+        _same_pixels(roles, roles.holdout)
+        + leaks.near_duplicates(
             holdout_ids=roles.holdout.ids,
             holdout_subjects=roles.holdout.subjects,
             best_train_ids=[train_ids[row] for row in best],
@@ -156,6 +157,18 @@ def _screen_strangers(gallery: Gallery, roles: Roles, settings: AuditSettings) -
         )
     )
     return found
+
+
+def _same_pixels(roles: Roles, holdout: ImageSet) -> tuple[leaks.SharedImage, ...]:
+    """Return holdout images that are train images, pixel for pixel, under another subject's name."""
+    return leaks.same_pixels(
+        train_ids=roles.train.ids,
+        train_subjects=roles.train.subjects,
+        train_hashes=pixel_hashes(roles.train, roles.channels),
+        holdout_ids=holdout.ids,
+        holdout_subjects=holdout.subjects,
+        holdout_hashes=pixel_hashes(holdout, roles.channels),
+    )
 
 
 def _calibrate(

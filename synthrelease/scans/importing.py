@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthrelease.errors import ScanError
-from synthrelease.image_set import MASK, ImageRow, ImageSet, ImageSetWriter, Unread
+from synthrelease.image_set import MASK, ImageRow, ImageSet, ImageSetWriter, Unread, is_image_set, open_set
 from synthrelease.progress import Progress
 from synthrelease.scans import brats
 from synthrelease.scans.blocks import Block, Unusable
@@ -107,6 +108,9 @@ def import_files(listing: Listing, reading: Reading, into: Path, progress: Progr
     layout, notes = _settle(listing.sources, summaries)
     voxel_size = next((s.voxel_size for s in summaries if not s.reason), (1.0, 1.0, 1.0))
     with ImageSetWriter(into, layout.channels, voxel_size) as writer, ThreadPoolExecutor(threads) as pool:
+        if is_image_set(into):  # another run imported it while this one waited
+            shutil.rmtree(writer.partial, ignore_errors=True)
+            return open_set(into)
         _write(writer, listing, summaries, layout, reading, pool, progress)
         named = [f"{LEFT_OUT}{name}" for name in sorted(listing.excluded)]
         for note in [*listing.notes, *notes, *_counts(summaries), *_one_subject(writer, reading), *named]:
