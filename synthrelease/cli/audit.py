@@ -143,7 +143,7 @@ def _broken(finding: Finding, record: AuditRecord) -> str:
     value, limit = finding.value or 0.0, finding.limit
     match finding.measure:
         case "exact_copies":
-            return f"{value:.0f} exact copies of train images (allowed: {limit:.0f})"
+            return f"exact copies of train images: {value:.0f} (allowed: {limit:.0f})"
         case "excess_low":
             return f"excess of near copies is at least {value:.2%} (allowed: {limit:.2%})"
         case "calibrated":
