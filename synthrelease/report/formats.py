@@ -25,6 +25,9 @@ def shown(text: str) -> str:
     return "".join(_visible(char) if unicodedata.category(char) in _INVISIBLE else char for char in text)
 
 
+_TOO_FINE = Decimal("0.01")  # per cent: a bound this near to an end is printed as the end, on its cautious side
+
+
 def percent(share: float | None, rounding: Rounding = "nearest") -> str:
     """Return a share as a percentage with as many decimals as it needs: 0.0123 as "1.2 %", 0.0004 as "0.040 %".
 
@@ -35,6 +38,10 @@ def percent(share: float | None, rounding: Rounding = "nearest") -> str:
     if share is None:
         return MISSING
     exact = Decimal(repr(float(share))) * 100
+    if rounding == "down" and 0 < exact < _TOO_FINE:
+        exact = Decimal(0)
+    if rounding == "up" and 100 - _TOO_FINE < exact < 100:
+        exact = Decimal(100)
     distance = float(min(abs(exact), abs(100 - abs(exact))))  # 99.96 % must not read as 100 %
     if distance == 0:
         decimals = 0
