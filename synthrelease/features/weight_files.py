@@ -134,7 +134,7 @@ def _torch_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, AttributeError) as error:
         raise WeightsError(
-            f"{path.name} is no PyTorch, Keras or safetensors weights file that can be read.",
+            f"{path.name} is not a weights file that can be read (PyTorch, Keras or safetensors).",
             "A TorchScript file, a damaged download or another kind of file: give the state dict as published.",
         ) from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):

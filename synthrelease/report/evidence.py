@@ -58,7 +58,7 @@ def _row_of_rule(finding: Finding, test: _Test | None) -> EvidenceRow:
         result=test.result if test else measured,
         interval=test.interval if test else "",
         reference=test.reference if test else "",
-        limit=f"{measured} measured, limit {_in_units(finding.measure, finding.limit)}",
+        limit=f"{measured} measured, limit {_side(finding)}{_in_units(finding.measure, finding.limit)}",
         reason=finding.reason,
         source=finding.source,
         state="pass" if finding.passed else finding.outcome,
@@ -68,6 +68,13 @@ def _row_of_rule(finding: Finding, test: _Test | None) -> EvidenceRow:
 
 def _row_without_rule(test: _Test) -> EvidenceRow:
     return EvidenceRow(test.title, "", test.result, test.interval, test.reference, "", "", "", None, test.anchor)
+
+
+def _side(finding: Finding) -> str:
+    """Return which way the limit points, as far as value and outcome tell it: the record does not hold it."""
+    if finding.measure in ANSWERS or finding.value is None or finding.value == finding.limit:
+        return ""
+    return "at most " if finding.passed == (finding.value < finding.limit) else "at least "
 
 
 def _in_units(measure: str, value: float) -> str:
@@ -145,7 +152,7 @@ def _yardstick_tests(record: AuditRecord) -> Iterator[_Test]:
         "Strangers are a fair yardstick for these synthetic images",
         ("transferable",),
         _answer(None if transfer is None else transfer.transferable),
-        "" if transfer is None else f"flag line on degraded strangers {formats.score(transfer.threshold_degraded)}",
+        "" if transfer is None else _degraded(transfer.threshold_degraded),
         "checks",
     )
 
@@ -166,3 +173,7 @@ def _auc(value: float) -> str:
 
 def _answer(value: bool | None) -> str:
     return formats.MISSING if value is None else "yes" if value else "no"
+
+
+def _degraded(flag: float | None) -> str:
+    return "no degrading was needed" if flag is None else f"flag line on degraded strangers {formats.score(flag)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Literal
@@ -15,6 +14,7 @@ MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"
 
 _ROUNDING = {"nearest": ROUND_HALF_EVEN, "up": ROUND_CEILING, "down": ROUND_FLOOR}
+_LEAST, _TENTH, _MOST = Decimal("0.01"), Decimal("0.1"), Decimal("99.9")  # per cent; finer only confuses
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, direction marks, lone surrogates, odd line ends
 
 
@@ -25,11 +25,8 @@ def shown(text: str) -> str:
     return "".join(_visible(char) if unicodedata.category(char) in _INVISIBLE else char for char in text)
 
 
-_TOO_FINE = Decimal("0.01")  # per cent: a bound this near to an end is printed as the end, on its cautious side
-
-
 def percent(share: float | None, rounding: Rounding = "nearest") -> str:
-    """Return a share as a percentage with as many decimals as it needs: 0.0123 as "1.2 %", 0.0004 as "0.040 %".
+    """Return a share as a percentage, no finer than a reader needs: "1.2 %", "0.040 %", "< 0.01 %", "> 99.9 %".
 
     Args:
         share: 1 is 100 %; may be negative. None gives "not available".
@@ -38,19 +35,22 @@ def percent(share: float | None, rounding: Rounding = "nearest") -> str:
     if share is None:
         return MISSING
     exact = Decimal(repr(float(share))) * 100
-    if rounding == "down" and 0 < exact < _TOO_FINE:
-        exact = Decimal(0)
-    if rounding == "up" and 100 - _TOO_FINE < exact < 100:
-        exact = Decimal(100)
-    distance = float(min(abs(exact), abs(100 - abs(exact))))  # 99.96 % must not read as 100 %
-    if distance == 0:
-        decimals = 0
-    elif distance >= 0.1:
-        decimals = 1 if distance >= 1 else 2
-    else:
-        decimals = min(1 - math.floor(math.log10(distance)), 8)
-    text = str(exact.quantize(Decimal(1).scaleb(-decimals), rounding=_ROUNDING[rounding]))
-    return f"{text.replace('-', MINUS)}{SPACE}%"
+    if 0 < abs(exact) < _LEAST:
+        return _next_to_nothing(exact, rounding)
+    if _MOST < exact < 100:  # 99.96 % must not read as 100 %
+        return _per_cent("100") if rounding == "up" else f">{SPACE}{_per_cent(str(_MOST))}"
+    decimals = 0 if exact in (0, 100) else 1 if abs(exact) >= 1 else 2 if abs(exact) >= _TENTH else 3
+    return _per_cent(str(exact.quantize(Decimal(1).scaleb(-decimals), rounding=_ROUNDING[rounding])))
+
+
+def _next_to_nothing(exact: Decimal, rounding: Rounding) -> str:
+    if exact > 0:
+        return _per_cent("0") if rounding == "down" else f"<{SPACE}{_per_cent(str(_LEAST))}"
+    return _per_cent("0") if rounding == "up" else f">{SPACE}{_per_cent(str(-_LEAST))}"
+
+
+def _per_cent(digits: str) -> str:
+    return f"{digits.replace('-', MINUS)}{SPACE}%"
 
 
 def number(value: float | None) -> str:

@@ -67,6 +67,12 @@ STATES: dict[Verdict, str] = {
 }
 
 PARTS = {"whole": "whole image", "patch": "patch", "tumour": "tumour"}
+PART_LINES = {
+    "patch": "patch",
+    "tumour": "tumour of any size",
+    "tumour_small": "small tumour (box below the strangers' median area)",
+    "tumour_large": "large tumour (box of the strangers' median area or more)",
+}
 ROLES = {"train": "Train", "holdout": "Holdout", "synthetic": "Synthetic"}
 PAIR_KINDS = {"suspect": "Suspect", "closest": "Among the closest", "part": "Part of an image"}
 

@@ -56,7 +56,8 @@ def test_copies_hidden_among_a_perfect_generators_images_are_named_with_their_pa
     assert len([s for s in record.suspects if s.image_id not in truth and s.image_id not in unseen]) <= 8
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_perfect_generator_has_no_excess_of_near_copies(real_data, tmp_path, seed):
     folders = lgg.split(real_data / "lgg", tmp_path, seed)
 

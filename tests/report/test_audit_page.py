@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from sample import HOSTILE, bounds, sample_pairs, sample_record, suspect
 
+from synthrelease import policy
 from synthrelease.records import AuditRecord, Planted
 from synthrelease.report import formats, views, words
 from synthrelease.report.views import audit_page, templates_folder, write_audit_report
@@ -291,6 +292,46 @@ def test_the_guide_explains_every_section(pages):
 
     assert len(titles) > 14
     assert [title for title in titles if title != "At a glance" and f"## {title}\n" not in guide] == []
+
+
+def test_the_guide_states_every_rule_of_the_built_in_policy():
+    guide = " ".join((ROOT / "docs" / "reading-a-report.md").read_text(encoding="utf-8").split())
+
+    for rule in policy.built_in().rules:
+        assert f"| {rule.name} | {rule.outcome} |" in guide
+
+
+def test_every_figure_has_its_numbers_in_a_table(pages):
+    for name, caption in (
+        ("copies", "Densities per bin"),
+        ("power", "Planted copies per kind"),
+        ("membership", "Points"),
+    ):
+        section = _section(pages["review"], name)
+        assert section.count("<img") == 1
+        assert f"<caption><span>{caption}" in section
+
+
+def test_parts_above_alarm_are_counted_at_a_glance_beside_images():
+    page = audit_page(sample_record(alarms=(), part_alarms_count=3))
+
+    assert "0 images and 3 parts above the alarm line" in _text(page)
+
+
+def test_every_line_for_parts_stands_in_words(pages):
+    parts = _text(_section(pages["review"], "parts"))
+
+    for name in sample_record().part_thresholds:
+        assert words.PART_LINES[name] in parts
+        assert name not in parts or name == "patch"
+
+
+@pytest.mark.parametrize(("settings", "reason"), [({}, "too few holdout subjects"), ({"parts": False}, "switched off")])
+def test_parts_without_lines_say_why(settings, reason):
+    made = sample_record().made_with.model_copy(update={"settings": settings})
+    record = sample_record(part_thresholds={}, part_alarms={}, part_suspects=(), part_alarms_count=0, made_with=made)
+
+    assert reason in _text(_section(audit_page(record), "parts"))
 
 
 def test_a_report_replaces_the_former_one_whole(tmp_path):

@@ -70,8 +70,9 @@ def test_every_rule_is_a_row_beside_its_reference_and_the_rest_follow_without_a_
     by_measure = {row.measure: row for row in ruled}
     assert "388 images, 16 subjects" in by_measure["excess_low"].reference
     assert "control AUC 0.527; chance alone 0.419 to 0.581" in by_measure["membership_above_null"].reference
-    assert by_measure["power_low"].limit.replace("\xa0", " ") == "84.1 % measured, limit 80.0 %"
+    assert by_measure["power_low"].limit.replace("\xa0", " ") == "84.1 % measured, limit at least 80.0 %"
     assert by_measure["representative"].limit == "yes measured, limit yes"
+    assert by_measure["alarms"].limit == "5 measured, limit at most 0"
     assert {row.anchor for row in rows if row.state is None} == {"copies", "inputs", "checks", "masks"}
 
 
@@ -81,3 +82,11 @@ def test_a_measure_that_could_not_be_taken_is_said_to_be_nothing():
     assert rows["holdout_subjects"].limit == "nothing measured, limit 5"
     assert rows["holdout_subjects"].state == "incomplete"
     assert rows["excess_low"].result == "not available"
+
+
+def test_where_no_stranger_had_to_be_degraded_the_table_says_so():
+    transfer = sample_record().transfer.model_copy(update={"threshold_degraded": None})
+    rows = {row.test: row for row in evidence_rows(sample_record(transfer=transfer))}
+
+    row = rows["Strangers are a fair yardstick for these synthetic images"]
+    assert row.reference == "no degrading was needed"

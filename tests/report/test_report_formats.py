@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,11 @@ from synthrelease.report import formats
         (0.0123, "1.2 %"),
         (0.00123, "0.12 %"),
         (0.0004, "0.040 %"),
-        (0.9996, "99.960 %"),
+        (0.9952, "99.5 %"),
+        (0.9996, "> 99.9 %"),
+        (0.999999999999, "> 99.9 %"),
+        (1e-10, "< 0.01 %"),
+        (-1e-10, "> −0.01 %"),
         (-0.0058, "−0.58 %"),
         (None, "not available"),
     ],
@@ -28,18 +34,38 @@ def test_shares_keep_the_decimals_they_need(share, text):
 
 
 def _back(text: str) -> float:
-    return float(text.replace("\xa0%", "").replace(formats.MINUS, "-")) / 100
+    return float(text.strip("<>\xa0%").replace(formats.MINUS, "-")) / 100
 
 
-@given(st.floats(0, 1))
+@pytest.mark.parametrize(
+    ("share", "rounding", "text"),
+    [
+        (1e-10, "down", "0 %"),
+        (1e-10, "up", "< 0.01 %"),
+        (-1e-10, "down", "> −0.01 %"),
+        (-1e-10, "up", "0 %"),
+        (0.99996, "up", "100 %"),
+        (0.99996, "down", "> 99.9 %"),
+    ],
+)
+def test_bounds_beside_an_end_stay_on_their_cautious_side(share, rounding, text):
+    assert formats.percent(share, rounding).replace("\xa0", " ") == text
+
+
+@given(st.floats(-1, 1))
 def test_an_upper_bound_is_never_rounded_down_nor_a_lower_one_up(share):
-    assert _back(formats.percent(share, "up")) >= share * (1 - 1e-12)
-    assert _back(formats.percent(share, "down")) <= share * (1 + 1e-12) + 1e-15
+    assert _back(formats.percent(share, "up")) >= share - 1e-12
+    assert _back(formats.percent(share, "down")) <= share + 1e-12
 
 
-@given(st.floats(1e-5, 1 - 1e-5))
+@given(st.floats(0, 1, exclude_min=True, exclude_max=True))
 def test_something_small_never_reads_as_nothing_nor_almost_all_as_all(share):
-    assert 0 < _back(formats.percent(share)) < 1
+    assert formats.percent(share) not in {formats.percent(0), formats.percent(1)}
+
+
+@given(st.floats(-1, 1))
+def test_no_share_is_printed_finer_than_three_decimals_or_in_powers_of_ten(share):
+    assert re.fullmatch(r"([<>]\xa0)?−?\d+(\.\d{1,3})?\xa0%", formats.percent(share))
 
 
 def test_a_binary_fraction_does_not_push_a_bound_up():

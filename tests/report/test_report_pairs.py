@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from sample import CHANNELS, sample_pairs, sample_record, suspect
 
 from synthrelease.report import pairs as strips
@@ -105,6 +105,18 @@ def test_a_part_is_shown_with_its_place_in_the_image():
     page = audit_page(record, [pair for pair in sample_pairs(record, side=64) if pair.kind == "part"])
 
     assert "rows 31 to 97, columns 44 to 118" in page
+
+
+def test_every_label_of_a_strip_has_its_glyph(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, at, text, **_: drawn.append(text))
+
+    strip(Pair(suspect(0), *[np.zeros((4, 64, 64), np.float32)] * 2, None, CHANNELS, "suspect"), 112)
+
+    font = ImageFont.load_default(20)
+    missing = bytes(font.getmask("\ue000"))
+    assert {"synthetic", "-0.5", "+0.5", "none shown", "flair"} <= set(drawn)
+    assert not [char for text in drawn for char in text if bytes(font.getmask(char)) == missing]
 
 
 @pytest.mark.slow
