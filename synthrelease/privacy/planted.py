@@ -14,7 +14,7 @@ from synthrelease.features.analysis import VERSION, analysis_images, analysis_ma
 from synthrelease.image_set import MASK, ImageSet
 from synthrelease.metrics.intervals import clopper_pearson
 from synthrelease.privacy.queries import Degradation, Images, Masks, Queries
-from synthrelease.privacy.transformations import KINDS, Kind, affine
+from synthrelease.privacy.transformations import KINDS, affine
 from synthrelease.records import Planted
 
 PLANT_VERSION = 1
@@ -155,11 +155,6 @@ def power_row(
         high_at_alarm=high_at_alarm,
         right_source=int(right.sum()),
     )
-
-
-def kind_named(name: str) -> Kind:
-    """Return the whole-image kind of that name."""
-    return next(kind for kind in KINDS if kind.name == name)
 
 
 def _plan(subjects: NDArray[np.str_], kinds: list[str], most: int, seed: int, usable: NDArray[np.bool_]) -> Plan:
