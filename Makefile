@@ -26,7 +26,7 @@ lint: $(VENV)/.ready-dev ## Style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p synthrelease
 
-schema: $(VENV)/.ready-dev ## Write docs/records.schema.json from the records
+schema: $(VENV)/.ready-dev ## Write the JSON Schemas of the records to docs/
 	$(BIN)/python docs/make_schema.py
 
 docs: schema ## Write the generated pages: docs/cli.md and the schema

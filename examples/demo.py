@@ -1,8 +1,9 @@
-"""What an audit does, on made-up patients: `make demo`, or `python examples/demo.py --out demo-output`.
+"""From scans to a checked release, on made-up patients: `make demo`, or `python examples/demo.py --out demo-output`.
 
 It draws a cohort of phantoms, splits it by patient, and audits two "generators": one that is perfect (it returns
 images of patients that nobody trained on) and one that leaks (the same, with six disguised images of train patients
-hidden among them). Every command it runs is printed first, so that this file is also the documentation.
+hidden among them). Then it decides about the leaky one, takes the suspects out, approves the rest as an override,
+packages it, and checks the package. Every command is printed first, so that this file is also the documentation.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from scipy import ndimage
 from synthrelease.image_set import MASK, ImageRow, ImageSet, ImageSetWriter, open_set
 
 SEED = 1
-PASSED, REVIEW, REJECTED = 0, 3, 4  # exit codes of `synthrelease audit`
+PASSED, REVIEW, REJECTED = 0, 3, 4  # exit codes of `synthrelease audit` and `decide`
+REASON = "Eighteen holdout patients are what there is; recipients are bound by agreement."
 CAUTION = """
 The perfect generator did not get PASS; its report says why. Some innocent image or part may lie closer to a train
 patient than any of only 18 holdout patients does: common with so few, and the reason why a person looks and the
@@ -56,21 +58,45 @@ def main() -> None:
         problems.append(f"the perfect generator's audit ended with {clean}, not with {PASSED} or {REVIEW}")
     if leaky != REJECTED:
         problems.append(f"the leaky generator's audit ended with {leaky}, not with {REJECTED}")
+    problems += release(out)
     closing(out, clean)
     sys.exit("The demo failed: " + "; ".join(problems) if problems else 0)
 
 
+def release(out: Path) -> list[str]:
+    """Decide, take the suspects out, approve, package and verify; return what must not have happened."""
+    leaky, package = out / "leaky", out / "release"
+    shutil.rmtree(package, ignore_errors=True)
+
+    title("4. The decision: nobody can approve these images as they are")
+    codes = [synthrelease(out, "decide", leaky, "--policy", "controlled")]
+    person = ("--by", "A. Steward", "--role", "data steward", "--reason", REASON)
+    codes.append(synthrelease(out, "approve", leaky, *person))
+
+    title("5. Without the suspects: what remains is audited again, as a second attempt")
+    codes.append(synthrelease(out, "decide", leaky, "--policy", "controlled", "--remove-suspects"))
+
+    title("6. A person signs, and the approved images are packaged and checked")
+    codes.append(synthrelease(out, "approve", leaky, *person))
+    told = ("--licence", "CC-BY-4.0", "--title", "Made-up brains", "--creator", "The demo")
+    codes.append(synthrelease(out, "package", leaky, "--out", package, *told))
+    codes.append(synthrelease(out, "verify", package))
+    expected = [REJECTED, REJECTED, REVIEW, PASSED, PASSED, PASSED]
+    return [] if codes == expected else [f"deciding and releasing ended with {codes}, not with {expected}"]
+
+
 def synthrelease(out: Path, *arguments: object) -> int:
-    """Print one command, run it as a user would, and return its exit code; 1 and 2 end the demo."""
+    """Print one command, run it as a user would, and return its exit code; 1, 2 and 5 end the demo."""
     words = [str(argument) for argument in arguments]
     print("\n$ synthrelease " + shlex.join(words), flush=True)
     program = shutil.which("synthrelease", path=str(Path(sys.executable).parent)) or shutil.which("synthrelease")
     if program is None:
         sys.exit("synthrelease is not installed in this environment: pip install -e .")
-    # The cache holds patients' data in real life, so the demo keeps its own, apart from the user's.
-    environment = {**os.environ, "SYNTHRELEASE_CACHE": str((out / "cache").absolute())}
+    # Cache and keys are the demo's own, apart from the user's: in real life the cache holds patients' data.
+    own = {"SYNTHRELEASE_CACHE": str((out / "cache").absolute()), "SYNTHRELEASE_KEYS": str((out / "keys").absolute())}
+    environment = {**os.environ, **own}
     code = subprocess.run([program, *words], env=environment, check=False).returncode
-    if code in {1, 2}:
+    if code in {1, 2, 5}:
         sys.exit(f"The demo failed: exit code {code}.")
     print(f"(exit code {code})", flush=True)
     return code
@@ -162,12 +188,14 @@ def closing(out: Path, clean: int) -> None:
     print(f"""
 Open both reports side by side:
   {out / "perfect" / "evidence" / "report.html"}
-  {out / "leaky" / "evidence" / "report.html"}
+  {out / "leaky" / "evidence" / "attempts" / "1" / "report.html"}
 and look at
   - the verdict, and the rule behind it: the leaky set holds one image that equals a patient's in every pixel;
   - the pairs: each suspect beside the train image that it resembles;
   - the power table: which kinds of hidden copies this audit would have caught, and which it would not;
-  - the list of what was not tested.""")
+  - the list of what was not tested.
+Then open what may leave:
+  {out / "release" / "report" / "index.html"} and {out / "release" / "README.md"}""")
     if clean == REVIEW:
         print(CAUTION)
 

@@ -53,3 +53,29 @@ class StoreError(SynthreleaseError):
 
 class AuditError(SynthreleaseError):
     """The audit cannot run, or a step was given what it must refuse."""
+
+
+class DecisionError(SynthreleaseError):
+    """A decision, approval or package cannot be made from this evidence."""
+
+
+class RejectedError(SynthreleaseError):
+    """The decision is REJECT, and nobody can override it."""
+
+    exit_code = ExitCode.REJECTED
+
+
+class IntegrityError(SynthreleaseError):
+    """What is on disk is not what was recorded or signed."""
+
+    exit_code = ExitCode.INTEGRITY
+
+
+class NotApprovedError(SynthreleaseError):
+    """There is no approval in force."""
+
+    exit_code = ExitCode.REVIEW_OR_INCOMPLETE
+
+
+class LeakError(SynthreleaseError):
+    """A package would have held something that must not leave; there is no package."""

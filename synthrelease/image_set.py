@@ -372,3 +372,11 @@ def _content_hash(channels: Sequence[str], rows: Sequence[ImageRow], blocks: Ite
             sha.update(f"{block.dtype}{block.shape[1:]}".encode())
         sha.update(np.ascontiguousarray(block).data)
     return sha.hexdigest()
+
+
+def image_hashes(images: ImageSet) -> Iterator[str]:
+    """Yield the SHA-256 of each image as stored: type, shape (c, h, w) and pixels."""
+    for block in images.blocks(64):
+        kind = f"{block.dtype}{block.shape[1:]}".encode()
+        for image in block:
+            yield hashlib.sha256(kind + np.ascontiguousarray(image).tobytes()).hexdigest()

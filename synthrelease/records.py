@@ -250,8 +250,11 @@ class Finding(Record):
     measure: str
     value: float | None
     limit: float
+    side: Literal["at most", "at least"] = Field(default="at most", description="Which way the limit points")
     passed: bool
     outcome: Verdict = Field(description="What the rule says on failure; `pass` where it held")
+    decides: bool = Field(default=True, description="False: shown as context, never part of the decision")
+    detail: str = Field(default="", description="What the value rests on, e.g. the hardest kind of copy")
     reason: str
     source: str = ""
 

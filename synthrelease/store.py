@@ -9,8 +9,10 @@ import logging
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import platformdirs
 from filelock import FileLock, Timeout
@@ -18,6 +20,8 @@ from filelock import FileLock, Timeout
 from synthrelease.errors import StoreError
 
 _LOG = logging.getLogger(__name__)
+Made = TypeVar("Made")
+SEALS = "seals.json"  # SHA-256 of each file of a cached result
 PRIVATE = 0o700  # the cache and `evidence/` hold data of real patients
 
 
@@ -91,6 +95,35 @@ def result(parent: Path, verb: str, made_from: object, make: Callable[[Path], No
                 raise
             shutil.rmtree(partial, ignore_errors=True)  # finished by a process that knows no lock
     return final
+
+
+def kept(
+    parent: Path, verb: str, made_from: object, make: Callable[[Path], None], read: Callable[[Path], Made]
+) -> Made:
+    """Return what ``read`` finds in the result that ``make`` writes; a damaged result is made again, once, and said.
+
+    Every file's SHA-256 is kept beside it, so that a flipped bit costs time and never changes an answer.
+    """
+
+    def sealed(partial: Path) -> None:
+        make(partial)
+        seals = {path.name: sha256_of(path) for path in sorted(partial.iterdir()) if path.name != SEALS}
+        write_text(partial / SEALS, json.dumps(seals, indent=1))
+
+    folder = result(parent, verb, made_from, sealed)
+    try:
+        if _intact(folder):
+            return read(folder)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    _LOG.warning("A damaged entry of the cache (%s) is made again.", folder.name)
+    shutil.rmtree(folder)
+    return read(result(parent, verb, made_from, sealed))
+
+
+def _intact(folder: Path) -> bool:
+    seals = json.loads((folder / SEALS).read_text(encoding="utf-8"))
+    return all(sha256_of(folder / name) == sha256 for name, sha256 in seals.items())
 
 
 @contextlib.contextmanager

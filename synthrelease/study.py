@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import datetime
-import difflib
-import os
-import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from synthrelease import __version__, policy, store
-from synthrelease.errors import AuditError, SettingsError
-from synthrelease.image_set import MASK, ImageRow, ImageSet, from_arrays, is_image_set
+from synthrelease import opening, policy, store
+from synthrelease.decision import approval, keeping, log
+from synthrelease.decision import decide as deciding
+from synthrelease.decision.folder import Evidence, open_evidence
+from synthrelease.errors import SettingsError
+from synthrelease.image_set import ImageSet
 from synthrelease.progress import SILENT, Progress
-from synthrelease.records import AuditRecord, MadeWith
+from synthrelease.records import AuditRecord
+from synthrelease.release_records import (
+    Approval,
+    DecisionRecord,
+    KeyInfo,
+    PackageInfo,
+    QualityRecord,
+    Reading,
+    ReleaseOptions,
+    Removal,
+    UtilityRecord,
+    Verification,
+)
 from synthrelease.settings import AuditSettings, PhantomSettings, PrepareSettings
 
 if TYPE_CHECKING:  # science folders load torch; each verb imports what it needs
     from synthrelease.features.cache import CacheContent
-    from synthrelease.features.interface import Extractor
     from synthrelease.features.weights import InstalledWeights, Listing
     from synthrelease.privacy.audit import Audit
-
-PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "faiss-cpu", "zarr", "nibabel", "pillow")
-EMBEDDED = "embedded"  # stands for the descriptors that need no download
 
 
 def phantom(out: Path, settings: PhantomSettings, progress: Progress = SILENT) -> list[Path]:
@@ -62,12 +68,17 @@ def audit(
     progress: Progress = SILENT,
 ) -> AuditRecord:
     """Audit folders or image sets; write `out/evidence/audit.json` and `report.html`, and return the record."""
-    _check_extractors(settings)
+    opening.check_extractors(settings)
     evidence = store.private_folder(out / "evidence")
-    cache = store.cache_folder()
-    train_set, holdout_set, synthetic_set, excluded = _open_roles(train, holdout, synthetic, settings, cache, progress)
-    found = _audited(train_set, holdout_set, synthetic_set, settings, cache, progress, excluded)
-    return _written(found, evidence)
+    roles = opening.open_roles(
+        train=train,
+        holdout=holdout,
+        synthetic=synthetic,
+        settings=settings,
+        cache=store.cache_folder(),
+        progress=progress,
+    )
+    return _audit_into(evidence, roles, settings, progress)
 
 
 def audit_arrays(
@@ -103,19 +114,133 @@ def audit_arrays(
     if holdout is not None and holdout_subjects is None:
         raise SettingsError("holdout was given without holdout_subjects.", "Pass one subject id per holdout image.")
     settings = AuditSettings.checked(**options)
-    _check_extractors(settings)
-    found = _audited(
-        _in_memory("train", train, train_subjects, channels),
-        None if holdout is None else _in_memory("holdout", holdout, holdout_subjects, channels),
-        _in_memory("synthetic", synthetic, synthetic_subjects, channels),
-        settings,
-        store.cache_folder(),
-        progress,
-        (),
+    opening.check_extractors(settings)
+    roles = opening.OpenRoles(
+        opening.in_memory("train", train, train_subjects, channels),
+        None if holdout is None else opening.in_memory("holdout", holdout, holdout_subjects, channels),
+        opening.in_memory("synthetic", synthetic, synthetic_subjects, channels),
+        opening.NOWHERE,
     )
-    if out is not None:
-        return _written(found, store.private_folder(out / "evidence"))
-    return found.record
+    if out is None:
+        return _audited(roles, settings, progress).record
+    return _audit_into(store.private_folder(out / "evidence"), roles, settings, progress)
+
+
+def release_policy(name: str) -> tuple[policy.Policy, str]:
+    """Return a release policy and its text: `controlled`, `registered`, `public`, or a TOML file."""
+    return policy.open_release_policy(name)
+
+
+def decide(
+    evidence: Path,
+    *,
+    policy_name: str,
+    quality: Path | None = None,
+    utility: Path | None = None,
+    generator_authors: Sequence[str] = (),
+    remove_suspects: bool = False,
+    progress: Progress = SILENT,
+) -> DecisionRecord:
+    """Hold an audit's evidence against a release policy; with ``remove_suspects`` take them out and audit the rest.
+
+    Args:
+        evidence: OUT of an audit, or its `evidence` folder.
+        policy_name: `controlled`, `registered`, `public`, or a TOML file.
+        quality: A `quality.json` to import.
+        utility: A `utility.json` to import.
+        generator_authors: People who made the generator, who may not approve.
+        remove_suspects: Take out every suspect that no reader has cleared, audit what remains, and decide on that.
+        progress: Hears of every step.
+    """
+    rules, text = release_policy(policy_name)
+    opened = open_evidence(evidence)
+    if quality is not None:
+        deciding.import_record(quality, opened, "quality.json", QualityRecord)
+    if utility is not None:
+        deciding.import_record(utility, opened, "utility.json", UtilityRecord)
+    decision = deciding.decide(opened, rules, text, generator_authors=generator_authors)
+    if remove_suspects:
+        removal = deciding.removable(opened, decision)
+        _audit_without(opened, removal, progress)
+        decision = deciding.decide(open_evidence(evidence), rules, text)
+    _write_report(opened.folder)
+    return decision
+
+
+def approve(
+    evidence: Path,
+    *,
+    by: str,
+    role: str,
+    reason: str,
+    conditions: Sequence[str] = (),
+    review_by: datetime.date | None = None,
+) -> tuple[tuple[Approval, ...], int]:
+    """Record an approval; return those that stand, and how many different people are needed."""
+    opened = open_evidence(evidence)
+    approvals = approval.approve(opened, by=by, role=role, reason=reason, conditions=conditions, review_by=review_by)
+    _write_report(opened.folder)
+    return approvals
+
+
+def refuse(evidence: Path, *, by: str, role: str, reason: str, withdraw: bool = False) -> None:
+    """Record that a person rejects a release, or withdraws what was approved."""
+    opened = open_evidence(evidence)
+    (approval.withdraw if withdraw else approval.reject)(opened, by=by, role=role, reason=reason)
+    _write_report(opened.folder)
+
+
+def review(evidence: Path, *, by: str, port: int, open_browser: bool, say: Callable[[str], None]) -> Reading:
+    """Serve the local page on which a person reads pairs, until it is finished or interrupted."""
+    from synthrelease.review.server import serve
+
+    return serve(open_evidence(evidence), by=by, port=port, open_browser=open_browser, say=say)
+
+
+def package(
+    evidence: Path, out: Path, options: ReleaseOptions, *, key: Path | None = None, progress: Progress = SILENT
+) -> PackageInfo:
+    """Build a release package at ``out`` from approved evidence: all of it, or nothing."""
+    from synthrelease.release.package import build
+
+    opened = open_evidence(evidence)
+
+    def images() -> ImageSet:
+        sources = opened.sources()
+        settings = opening.settings_of(opened.audit, sources)
+        return opening.named_like(
+            opening.open_synthetic(sources, settings, store.cache_folder(), progress), opened.audit.inputs.channels
+        )
+
+    return build(opened, images, out, options, key=key, progress=progress)
+
+
+def verify(package: Path, key: Path | None = None) -> Verification:
+    """Check a package from cheap to dear and return every problem."""
+    from synthrelease.release.verify import verify as check
+
+    return check(package, key)
+
+
+def keys_new(file: Path | None = None) -> KeyInfo:
+    """Make a signing key, in ``file`` or where the user's keys lie."""
+    from synthrelease.release.signing import new_key
+
+    return new_key(file)
+
+
+def keys_show() -> tuple[KeyInfo, ...]:
+    """Return the user's signing keys."""
+    from synthrelease.release.signing import known_keys
+
+    return known_keys()
+
+
+def report(path: Path, out: Path | None = None) -> tuple[Path, ...]:
+    """Write the pages of an evidence folder or a package again from their records, without images or torch."""
+    from synthrelease.report.again import render
+
+    return render(path, out)
 
 
 def weights_list() -> Listing:
@@ -146,191 +271,72 @@ def cache_clear(*, weights: bool = False) -> CacheContent:
     return clear_cache(weights=weights)
 
 
-def _audited(
-    train: ImageSet,
-    holdout: ImageSet | None,
-    synthetic: ImageSet,
-    settings: AuditSettings,
-    cache: Path,
-    progress: Progress,
-    excluded: tuple[str, ...],
-) -> Audit:
+def _audited(roles: opening.OpenRoles, settings: AuditSettings, progress: Progress) -> Audit:
     from synthrelease.privacy.audit import audit as run
 
-    extractors, unfitted = _extractors(settings, train, cache, progress)
+    cache = store.cache_folder()
+    extractors, unfitted = opening.extractors(settings, roles.train, cache, progress)
     found = run(
-        train=train,
-        holdout=holdout,
-        synthetic=synthetic,
+        train=roles.train,
+        holdout=roles.holdout,
+        synthetic=roles.synthetic,
         extractors=extractors,
         unfitted=unfitted,
         settings=settings,
-        made_with=_made_with(settings),
+        made_with=opening.made_with(settings),
         cache=cache,
         progress=progress,
-        excluded=excluded,
+        excluded=settings.exclude,
     )
     verdict, findings = policy.judge(policy.measures_of(found.record), policy.built_in(settings.power_floor))
     return replace(found, record=found.record.model_copy(update={"verdict": verdict, "findings": findings}))
 
 
-def _written(found: Audit, evidence: Path) -> AuditRecord:
-    from synthrelease.privacy.pictures import pictures
-    from synthrelease.report.pairs import Pair
-    from synthrelease.report.views import write_audit_report
+def _audit_into(
+    evidence: Path, roles: opening.OpenRoles, settings: AuditSettings, progress: Progress, *warnings: str
+) -> AuditRecord:
+    """Audit, and write everything that the evidence folder holds; an earlier attempt is put aside first."""
+    from synthrelease.privacy.readers import pairs_to_read, reading_order
 
-    store.write_text(evidence / "audit.json", found.record.model_dump_json(indent=1))
-    pairs = [Pair(**picture) for picture in pictures(found)]
-    write_audit_report(found.record, pairs, evidence)
-    return found.record
-
-
-def _open_roles(
-    train: Path, holdout: Path | None, synthetic: Path, settings: AuditSettings, cache: Path, progress: Progress
-) -> tuple[ImageSet, ImageSet | None, ImageSet, tuple[str, ...]]:
-    from synthrelease.scans.folder import left_out, open_images
-
-    def opened(folder: Path, *, real: bool) -> ImageSet:
-        images = open_images(
-            folder,
-            subject_pattern=settings.subject_pattern,
-            needs_subject=real,
-            exclude=settings.exclude,
-            cache=cache,
-            progress=progress,
-            must_match=False,
-        )
-        return replace(images, folder=folder.resolve())  # the user's, not the cache's
-
-    sets = [
-        opened(train, real=True),
-        None if holdout is None else opened(holdout, real=True),
-        opened(synthetic, real=False),
-    ]
-    known = set().union(*(left_out(images) for images in sets if images is not None))
-    unmatched = sorted(set(settings.exclude) - known)
-    if unmatched:
-        raise SettingsError(
-            f"--exclude names what no folder holds: {', '.join(unmatched)}.",
-            "Use the path relative to its folder, as the report prints it.",
-        )
-    train_set, holdout_set, synthetic_set = (None if images is None else _with_text_names(images) for images in sets)
-    if train_set is None or synthetic_set is None:
-        raise AuditError("Train and synthetic images are both needed.")
-    if settings.subject_pattern is None and not is_image_set(synthetic):
-        synthetic_set = _without_subjects(synthetic_set)
-    return train_set, holdout_set, synthetic_set, settings.exclude
-
-
-def _without_subjects(images: ImageSet) -> ImageSet:
-    """Forget subjects that only folder names suggest: a folder of synthetic images is not a patient."""
-    return replace(images, rows=tuple(replace(row, subject="") for row in images.rows))
-
-
-def _with_text_names(images: ImageSet) -> ImageSet:
-    """Return the set with names that can be written: bytes of a file name that are no UTF-8 become \\xff."""
-
-    def text(name: str) -> str:
-        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-    rows = tuple(replace(r, image_id=text(r.image_id), subject=text(r.subject)) for r in images.rows)
-    unread = tuple(replace(u, image_id=text(u.image_id), reason=text(u.reason)) for u in images.unread)
-    notes = tuple(map(text, images.notes))
-    folder = None if images.folder is None else Path(text(str(images.folder)))
-    return replace(images, rows=rows, unread=unread, notes=notes, folder=folder)
-
-
-def _check_extractors(settings: AuditSettings) -> None:
-    """Refuse names that no extractor has, and weights that none would use, before any image is read."""
-    from synthrelease.features.interface import NAMES
-    from synthrelease.features.weights import installed
-
-    known = (EMBEDDED, *NAMES)
-    for name in settings.extractors:
-        if name not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise SettingsError(f"No extractor is called {name!r}.", f"{hint}Known: {', '.join(known)}.")
-    names = settings.extractors or (EMBEDDED, *(found.name for found in installed()))
-    for name in sorted(settings.weights):
-        if name not in names:
-            remedy = f"Add --extractor {name}." if name in known else f"Known: {', '.join(known)}."
-            raise SettingsError(f"--weights was given for {name}, which is not among the extractors.", remedy)
-        if name in (EMBEDDED, "pixels"):
-            remedy = f"Leave out {settings.weights[name]}."
-            raise SettingsError(f"The extractor {name!r} takes no weights file.", remedy)
-
-
-def _extractors(
-    settings: AuditSettings, train: ImageSet, cache: Path, progress: Progress
-) -> tuple[list[Extractor], Extractor]:
-    """Return the extractors that find candidates, and the one, fitted on nothing, for membership and comparisons."""
-    from synthrelease.features.interface import load
-    from synthrelease.features.pixels import CanonicalPixels, PlainPixels
-    from synthrelease.features.weights import installed
-
-    names = settings.extractors or (EMBEDDED, *(found.name for found in installed()))
-    chosen: list[Extractor] = []
-    for name in dict.fromkeys(names):
-        weights = settings.weights.get(name)
-        if name in (EMBEDDED, "pixels"):
-            chosen += [CanonicalPixels(), PlainPixels()]
-            if name == EMBEDDED:
-                chosen.append(_copy_encoder(settings, train, cache, progress))
-        else:
-            chosen.append(load(name, weights))
-    by_info = {extractor.info: extractor for extractor in chosen}
-    unfitted = [e for e in by_info.values() if e.info.fitted_on == "nothing"]
-    preferred = sorted(unfitted, key=lambda e: ("radimagenet" not in e.info.name, "encoder" not in e.info.name))
-    return list(by_info.values()), preferred[0] if preferred else CanonicalPixels()
-
-
-def _copy_encoder(settings: AuditSettings, train: ImageSet, cache: Path, progress: Progress) -> Extractor:
-    from synthrelease.features.copy_encoder import CopyEncoder
-
-    if not settings.train_encoder:
-        return CopyEncoder()
-    from synthrelease.features.own_encoder import trained_on
-
-    return trained_on(train, settings.image_size, seed=settings.seed, cache=cache, progress=progress)
-
-
-def _in_memory(
-    role: str, images: ArrayLike, subjects: Sequence[str] | None, channels: Sequence[str] | None
-) -> ImageSet:
-    pixels: NDArray[Any] = np.asarray(images)
-    if pixels.ndim != 4 or 0 in pixels.shape or pixels.dtype.kind not in "biuf":
-        raise SettingsError(
-            f"{role} has shape {pixels.shape} and type {pixels.dtype}.",
-            "Pass real numbers as (n, c, h, w), at least one image.",
-        )
-    if subjects is not None and len(subjects) != len(pixels):
-        raise SettingsError(f"{role} has {len(pixels)} images but {len(subjects)} subjects.", "Pass one id per image.")
-    flat = pixels.reshape(len(pixels), -1)
-    constant = flat.min(axis=1) == flat.max(axis=1)  # alike in everybody: they would match as copies
-    for bad, fault in ((~np.isfinite(flat).all(axis=1), "hold NaN or infinity"), (constant, "are all of one value")):
-        if bad.any():
-            raise SettingsError(f"{role} images {np.flatnonzero(bad)[:5].tolist()} {fault}.", "Leave them out.")
-    names = [str(s) for s in subjects] if subjects is not None else [""] * len(pixels)
-    rows = [ImageRow(f"{role}/{i}", name, i) for i, name in enumerate(names)]
-    default = None if channels is None else tuple(channels)
-    if default is not None and default.count(MASK) > 1:
-        raise SettingsError("Two channels are called 'mask'.", "Name one mask channel at most.")
-    return from_arrays(pixels, rows, channels=default)
-
-
-def _made_with(settings: AuditSettings) -> MadeWith:
-    moment = os.environ.get("SOURCE_DATE_EPOCH")
-    now = datetime.datetime.fromtimestamp(int(moment), datetime.UTC) if moment else datetime.datetime.now(datetime.UTC)
-    options = settings.model_dump(mode="json")
-    options["weights"] = {name: path.name for name, path in settings.weights.items()}
-    return MadeWith(
-        synthrelease=__version__,
-        python=platform.python_version(),
-        packages={name: metadata.version(name) for name in PACKAGES},
-        settings=options,
-        seed=settings.seed,
-        extractors=(),
-        date=now.isoformat(timespec="seconds"),
-        seconds=0.0,
+    content = roles.synthetic.content
+    attempt = max(settings.attempt, keeping.next_attempt(evidence, content))
+    found = _audited(roles, settings.model_copy(update={"attempt": attempt}), progress)
+    record = found.record.model_copy(update={"warnings": (*found.record.warnings, *warnings)})
+    keeping.put_aside(evidence, content)
+    keeping.keep_inputs(
+        evidence,
+        train=roles.train,
+        holdout=roles.holdout,
+        synthetic=roles.synthetic,
+        sources=roles.sources,
+        cache=store.cache_folder(),
+        progress=progress,
     )
+    pairs = ((pair.info, pair.images()) for pair in pairs_to_read(found))
+    keeping.keep_pairs(evidence, pairs, lambda infos: reading_order(infos, settings.seed))
+    record = keeping.keep_audit(evidence, record)
+    keeping.note_audit(
+        evidence, synthetic=content, verdict=record.verdict, images=len(roles.synthetic), attempt=attempt
+    )
+    _write_report(evidence)
+    return record
+
+
+def _audit_without(evidence: Evidence, removal: Removal, progress: Progress) -> AuditRecord:
+    """Audit what remains without the removed images, and log what was removed."""
+    sources = evidence.sources()
+    settings = opening.settings_of(evidence.audit, sources)
+    smaller = sources.model_copy(update={"removed": (*sources.removed, *removal.images)})
+    roles = opening.open_again(smaller, settings, store.cache_folder(), progress)
+    log.append(evidence.folder, "remove", data=removal.model_dump(mode="json"))
+    warning = (
+        f"{len(smaller.removed)} images were taken out as suspects before this audit. That none of what remains is a "
+        "suspect shows nothing by itself: the decision counts what may remain."
+    )
+    return _audit_into(evidence.folder, roles, settings, progress, warning)
+
+
+def _write_report(evidence: Path) -> None:
+    from synthrelease.report.again import render
+
+    render(evidence, None)

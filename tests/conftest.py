@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep every test away from the user's own cache."""
+    """Keep every test away from the user's own cache and keys."""
     monkeypatch.setenv("SYNTHRELEASE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("SYNTHRELEASE_KEYS", str(tmp_path_factory.mktemp("keys") / "user"))
 
 
 @pytest.fixture(scope="session")

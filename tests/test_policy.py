@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from synthrelease import policy
 from synthrelease.errors import SettingsError
-from synthrelease.policy import MEASURES, SEVERITY, built_in, judge, load
+from synthrelease.policy import AUDIT_MEASURES, SEVERITY, built_in, judge, load
 
 CALM = {
     "calibrated": 1.0,
@@ -36,7 +36,7 @@ def test_the_calm_case_passes_and_names_every_measure():
 
     assert verdict == "pass"
     assert all(finding.passed and finding.outcome == "pass" for finding in findings)
-    assert set(CALM) == set(MEASURES) == {finding.measure for finding in findings}
+    assert set(CALM) == set(AUDIT_MEASURES) == {finding.measure for finding in findings}
 
 
 @pytest.mark.parametrize(

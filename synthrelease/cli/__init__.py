@@ -19,10 +19,20 @@ REPORT = (
     f"This is a fault of the program. Finished work is kept. Set {TRACEBACK}=1, run the same command again, "
     "and report what it prints, without names of patients."
 )
-COMMANDS = {  # name: module within synthrelease.cli, in the order of the work
+COMMANDS = {  # name: module within synthrelease.cli, and where not `command` its name; in the order of the work
     "phantom": "phantom",
     "prepare": "prepare",
     "audit": "audit",
+    "review": "review",
+    "decide": "decide",
+    "policy": "policy",
+    "approve": "approve:approve",
+    "reject": "approve:reject",
+    "withdraw": "approve:withdraw",
+    "package": "package",
+    "verify": "verify",
+    "report": "report",
+    "keys": "keys",
     "weights": "weights",
     "cache": "cache",
 }
@@ -35,8 +45,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"synthrelease.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = module.command
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"synthrelease.cli.{module}"), name or "command")
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
@@ -52,7 +62,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="synthrelease")
 def group() -> None:
-    """Audit synthetic medical images before they leave the building.
+    """Audit synthetic medical images, decide about their release, and package it.
 
     Everything runs offline. Exit codes: 0 done or passed, 1 an error you can fix, 2 usage,
     3 review or incomplete, 4 rejected, 5 integrity failure, 130 interrupted.

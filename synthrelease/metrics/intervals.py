@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv
 
 Labels = Sequence[str] | NDArray[Any]
 """One subject id per image."""
@@ -47,20 +47,6 @@ def clopper_pearson_upper(successes: float, trials: float, confidence: float = 0
     if successes >= trials:
         return 1.0
     return float(betaincinv(successes + 1, trials - successes, confidence))
-
-
-def wilson(successes: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a share: shorter than Clopper-Pearson, covers on average (Wilson 1927)."""
-    _check(successes, trials, confidence)
-    if trials == 0:
-        return 0.0, 1.0
-    z = float(ndtri((1 + confidence) / 2))
-    share = successes / trials
-    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    low = 0.0 if successes == 0 else max(0.0, middle - half)
-    high = 1.0 if successes == trials else min(1.0, middle + half)
-    return float(low), float(high)
 
 
 def subject_codes(subjects: Labels) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:

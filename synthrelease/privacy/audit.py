@@ -53,6 +53,8 @@ class Audit:
     found: Found
     roles: Roles
     frame: Frame
+    strangers: Screened | None
+    settings: AuditSettings
 
 
 def audit(
@@ -136,7 +138,7 @@ def audit(
             update={"seconds": round(time.monotonic() - start, 3), "extractors": _used(gallery, unfitted_steps)}
         ),
     )
-    return Audit(record, found, roles, frame)
+    return Audit(record, found, roles, frame, strangers, settings)
 
 
 def _screen_strangers(gallery: Gallery, roles: Roles, settings: AuditSettings) -> Screened | None:

@@ -8,8 +8,6 @@ strangers only make the bound wider.
 
 from __future__ import annotations
 
-from numpy import float64
-from numpy.typing import NDArray
 from scipy.stats import binom
 
 from synthrelease.metrics.intervals import clopper_pearson_lower, clopper_pearson_upper
@@ -115,13 +113,3 @@ def bounds(
             )
         )
     return tuple(made)
-
-
-def power_row(scores: NDArray[float64], threshold: float) -> tuple[int, float, float]:
-    """Return how many planted copies score above the threshold, with the Clopper-Pearson 95 % interval of the share."""
-    caught = int((scores > threshold).sum())
-    return (
-        caught,
-        clopper_pearson_lower(caught, len(scores), 0.975),
-        clopper_pearson_upper(caught, len(scores), 0.975),
-    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -138,7 +136,7 @@ class Gallery:
                     blocks.append({name: block[name] for name in block.files})
             return _joined(blocks)
 
-        return _undamaged(lambda: store.result(self.frame.cache, "screen", made_from, make), read)
+        return store.kept(self.frame.cache, "screen", made_from, make, read)
 
     def _build(self, whole: bool, with_parts: bool) -> tuple[object, ...]:
         """Touch every index that the search needs."""
@@ -205,17 +203,7 @@ def prepared_set(images: ImageSet, frame: Frame, role: str = "train") -> Prepare
         return Prepared(**{n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names})
 
     made_from = [confirmation.VERSION, queries.key]
-    return _undamaged(lambda: store.result(frame.cache, "prepared", made_from, make), read)
-
-
-def _undamaged(result: Callable[[], Path], read: Callable[[Path], Made]) -> Made:
-    """Return what a cached result holds; a damaged one is made again: it costs time, never an answer."""
-    folder = result()
-    try:
-        return read(folder)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        shutil.rmtree(folder)
-        return read(result())
+    return store.kept(frame.cache, "prepared", made_from, make, read)
 
 
 def _boxes_of(images: ImageSet, frame: Frame) -> parts.Boxes:

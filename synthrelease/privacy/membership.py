@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from synthrelease.errors import AuditError
 from synthrelease.metrics.intervals import Labels, percentile_interval, resampled_subjects, subject_codes
+from synthrelease.metrics.neighbours import nearest
 from synthrelease.records import MembershipAttack
 
 Features = NDArray[np.float32] | NDArray[np.float64]
@@ -72,7 +73,7 @@ def attack(
     if not (np.isfinite(real).all() and np.isfinite(synthetic_features).all()):
         raise AuditError("Features are not finite.", "Exclude the images that failed, by name.")
     cohort = _Cohort.of(train_subjects, holdout_subjects)
-    images = _WeightedRanks.of(-nearest_distance(real, synthetic_features), cohort.codes, cohort.counts)
+    images = _WeightedRanks.of(-_nearest(real, synthetic_features), cohort.codes, cohort.counts)
     auc = float(images.auc(cohort.member[None, :], ~cohort.member[None, :])[0])
     null = images.auc(*cohort.permuted(permutations, random))
     low, high = percentile_interval(images.auc(*cohort.drawn(bootstrap, random)))
@@ -94,25 +95,6 @@ def attack(
         subjects_holdout=subjects_holdout,
         roc=tuple((float(false), float(true)) for false, true in _thinned(roc)),
     )
-
-
-def nearest_distance(queries: Features, references: Features) -> NDArray[np.float64]:
-    """Return each query's Euclidean distance to its nearest reference: (n,), computed in float64 blocks.
-
-    The nearest is found by inner products of centred features, then its distance is computed again by differences,
-    because the expanded square loses the digits of near copies.
-    """
-    references = np.asarray(references, dtype=np.float64)
-    middle = references.mean(axis=0)
-    references = references - middle
-    half_squares = (references**2).sum(axis=1) / 2
-    found = np.empty(len(queries))
-    step = max(1, _BLOCK // max(len(references), queries.shape[1]))
-    for start in range(0, len(queries), step):
-        block = np.asarray(queries[start : start + step], dtype=np.float64) - middle
-        nearest = (half_squares - block @ references.T).argmin(axis=1)
-        found[start : start + step] = np.sqrt(((block - references[nearest]) ** 2).sum(axis=1))
-    return found
 
 
 @dataclass(frozen=True)
@@ -209,7 +191,7 @@ def _control(
     if control_features is not None:
         if len(control_features) == 0:
             return None
-        ranks = _WeightedRanks.of(-nearest_distance(real, control_features), cohort.codes, cohort.counts)
+        ranks = _WeightedRanks.of(-_nearest(real, control_features), cohort.codes, cohort.counts)
         return float(ranks.auc(cohort.member[None, :], ~cohort.member[None, :])[0])
     strangers = np.flatnonzero(~cohort.member)
     if len(strangers) < FEWEST_CONTROL_SUBJECTS:
@@ -259,3 +241,8 @@ def _thinned(roc: NDArray[np.float64]) -> NDArray[np.float64]:
     rows = np.union1d(near_zero, np.linspace(0, len(roc) - 1, half).astype(int))
     thinned: NDArray[np.float64] = roc[rows]
     return thinned
+
+
+def _nearest(queries: Features, references: Features) -> NDArray[np.float64]:
+    """Return each query's Euclidean distance to its nearest reference: (n,)."""
+    return nearest(np.asarray(queries, np.float64), np.asarray(references, np.float64))[0][:, 0]

@@ -36,31 +36,33 @@ def pictures(audit: Audit) -> list[Picture]:
     shown = {suspect.image_id for suspect in suspects}
     closest = [pair for pair in audit.record.closest if pair.image_id not in shown]
     return [
-        *(_picture(audit, s, "suspect") for s in suspects),
-        *(_part_picture(audit, part) for part in audit.record.part_suspects[:MOST_PARTS]),
-        *(_picture(audit, s, "closest") for s in closest),
+        *(picture(audit, s, "suspect") for s in suspects),
+        *(part_picture(audit, part) for part in audit.record.part_suspects[:MOST_PARTS]),
+        *(picture(audit, s, "closest") for s in closest),
     ]
 
 
-def _picture(audit: Audit, suspect: Suspect, kind: Literal["suspect", "closest"]) -> Picture:
+def picture(audit: Audit, suspect: Suspect, kind: Literal["suspect", "closest"]) -> Picture:
+    """Return a suspect beside its train image, brought onto it, and its nearest holdout image where that is known."""
     matches = audit.found.whole
     row = audit.found.synthetic_rows[suspect.image_id]
-    train = _image_of(audit, "train", int(matches.index[row]))
+    train = image_of(audit, "train", int(matches.index[row]))
     holdout = audit.found.holdout_rows.get(row)
     return Picture(
         suspect=suspect,
-        synthetic=_image_of(audit, "synthetic", row),
+        synthetic=image_of(audit, "synthetic", row),
         train=onto(train, matches.maps[row], bool(matches.mirrored[row])),
-        holdout=None if holdout is None else _image_of(audit, "holdout", holdout),
+        holdout=None if holdout is None else image_of(audit, "holdout", holdout),
         channels=audit.frame.channels,
         kind=kind,
     )
 
 
-def _part_picture(audit: Audit, part: PartSuspect) -> Picture:
+def part_picture(audit: Audit, part: PartSuspect) -> Picture:
+    """Return a copied part beside the part of the train image that it resembles."""
     row = audit.found.synthetic_rows[part.image_id]
     matches = audit.found.patches if part.part == "patch" else audit.found.tumours
-    whole = _image_of(audit, "synthetic", row), _image_of(audit, "train", int(matches.index[row]))
+    whole = image_of(audit, "synthetic", row), image_of(audit, "train", int(matches.index[row]))
     synthetic, train = side_by_side(*whole, matches, row)
     suspect = Suspect(
         image_id=part.image_id,
@@ -75,7 +77,7 @@ def _part_picture(audit: Audit, part: PartSuspect) -> Picture:
     )
 
 
-def _image_of(audit: Audit, role: str, number: int) -> Image:
+def image_of(audit: Audit, role: str, number: int) -> Image:
     """Return one image (c, s, s) of a role as it was compared."""
     images = dict(audit.roles.named())[role]
     image: Image = of_set(role, images, audit.frame.channels, audit.frame.size).load(number, number + 1)[0][0]

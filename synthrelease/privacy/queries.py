@@ -76,10 +76,3 @@ def of_set(
 
     shaped = None if degradation is None else [degradation.blur_sd, degradation.noise_sd, seed]
     return Queries(name, [VERSION, images.content, channels, size, shaped], len(images), load)
-
-
-def of_arrays(name: str, key: object, images: Images, masks: Masks | None = None) -> Queries:
-    """Return queries of images in memory, (n, c, s, s) in [0, 1]."""
-    return Queries(
-        name, key, len(images), lambda start, stop: (images[start:stop], None if masks is None else masks[start:stop])
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -32,11 +31,7 @@ def remembered(frame: Frame, title: str, made_from: object, kind: type[T], compu
             store.write_text(folder / "value.json", adapter.dump_json(compute()).decode())
             advance(1)
 
-    verb = "-".join(title.lower().split())
-    for _ in range(2):
-        folder = store.result(frame.cache, verb, made_from, make)
-        try:
-            return adapter.validate_json((folder / "value.json").read_bytes())
-        except (OSError, ValueError):
-            shutil.rmtree(folder)  # damaged: made again, once
-    return compute()
+    def read(folder: Path) -> T:
+        return adapter.validate_json((folder / "value.json").read_bytes())
+
+    return store.kept(frame.cache, "-".join(title.lower().split()), made_from, make, read)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from synthrelease.image_set import ImageSet
 from synthrelease.privacy import screening
 from synthrelease.privacy.calibration import Thresholds
-from synthrelease.privacy.confirmation import SIZE, Matches, confirm
+from synthrelease.privacy.confirmation import SIZE, Matches, Prepared, confirm
 from synthrelease.privacy.gallery import Frame, Screened, prepared_set
 from synthrelease.privacy.parts import PartMatches
 from synthrelease.privacy.queries import of_set
@@ -19,7 +19,8 @@ from synthrelease.records import PartName, PartSuspect, Suspect
 from synthrelease.settings import AuditSettings
 
 CLOSEST = 20
-SHOWN = 60  # pairs for which the nearest holdout image is looked up, for people to compare
+SHOWN = 60  # pairs for which the nearest holdout image is looked up, for people to compare; every suspect's is
+MOST_SHOWN = 1000  # but not of more than this: nobody reads them all
 EXACT_SCORE = 0.99  # below it no pair is compared pixel by pixel
 EXACT_STEP = 1.5  # levels of the stored image: the largest difference in any pixel that rounding explains
 FEWEST_LEVELS = 30  # an image that uses fewer is compared as if it used these
@@ -55,8 +56,9 @@ def collect(
     """Return everything that a person should look at, most similar first."""
     order = np.argsort(-found.whole.score, kind="stable")
     exact_rows = _exact_rows(roles, found.whole, order, frame)
-    shown = order[:SHOWN]
-    holdout = _nearest_holdout(roles, shown, frame)
+    flag = limits.whole.flag if limits else np.inf
+    shown = order[: max(SHOWN, min(MOST_SHOWN, int((found.whole.score > flag).sum())))]
+    holdout = _nearest_of_shown(roles, shown, frame)
     p, q = _significance(roles, found, limits)
 
     synthetic_ids, train_ids = roles.synthetic.ids, roles.train.ids
@@ -79,7 +81,6 @@ def collect(
             holdout_score=None if near is None else near[1],
         )
 
-    flag = limits.whole.flag if limits else np.inf
     suspects = tuple(suspect(int(row)) for row in order if found.whole.score[row] > flag)
     patch, patch_alarms = _parts(roles, found.patch, limits, "patch", found.tumour_area)
     tumour, tumour_alarms = _parts(roles, found.tumour, limits, "tumour", found.tumour_area)
@@ -132,18 +133,21 @@ def _levels(images: ImageSet, row: int, frame: Frame) -> NDArray[np.float64]:
     return np.maximum(spans, FEWEST_LEVELS)
 
 
-def _nearest_holdout(roles: Roles, rows: NDArray[np.int64], frame: Frame) -> dict[int, tuple[int, float]]:
+def _nearest_of_shown(roles: Roles, rows: NDArray[np.int64], frame: Frame) -> dict[int, tuple[int, float]]:
     """Return the most similar holdout image of the shown synthetic images: what a stranger looks like."""
     if roles.holdout is None or not len(rows):
         return {}
     queries = prepared_set(roles.synthetic, frame, "synthetic").take(rows)
-    holdout = prepared_set(roles.holdout, frame, "holdout")
+    matches = nearest_of(queries, prepared_set(roles.holdout, frame, "holdout"))
+    return {int(row): (int(matches.index[i]), float(matches.score[i])) for i, row in enumerate(rows)}
+
+
+def nearest_of(queries: Prepared, holdout: Prepared) -> Matches:
+    """Return the most similar holdout image of each query, by correlation and then by confirmation."""
     wanted = np.asarray(queries.images, dtype=np.float32)
     wanted = (wanted - wanted.mean((1, 2, 3), keepdims=True)).reshape(len(wanted), -1)
     likeness = np.concatenate([_likeness(wanted, holdout.images[i : i + 512]) for i in range(0, len(holdout), 512)], 1)
-    best = np.argsort(-likeness, axis=1, kind="stable")[:, :HOLDOUT_CANDIDATES]
-    matches = confirm(queries, holdout, best)
-    return {int(row): (int(matches.index[i]), float(matches.score[i])) for i, row in enumerate(rows)}
+    return confirm(queries, holdout, np.argsort(-likeness, axis=1, kind="stable")[:, :HOLDOUT_CANDIDATES])
 
 
 def _likeness(wanted: NDArray[np.float32], images: NDArray[np.float16]) -> NDArray[np.float32]:

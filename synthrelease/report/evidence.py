@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from synthrelease.records import AuditRecord, Finding, MembershipAttack, Verdict
 from synthrelease.report import formats
 
-SHARES = frozenset({"excess_low", "power_low"})  # measures of the policy that are shares
+SHARES: dict[str, formats.Rounding] = {  # measures of the policy that are shares; no bound may look better than it is
+    "excess_low": "nearest",
+    "power_low": "down",
+    "at_most": "up",
+    "reader_sensitivity": "nearest",
+}
 ANSWERS = frozenset({"calibrated", "representative", "transferable"})  # measures that are 1 for yes, 0 for no
 
 
@@ -51,14 +56,14 @@ def evidence_rows(record: AuditRecord) -> tuple[EvidenceRow, ...]:
 
 
 def _row_of_rule(finding: Finding, test: _Test | None) -> EvidenceRow:
-    measured = _in_units(finding.measure, finding.value) if finding.value is not None else "nothing"
+    measured = in_units(finding.measure, finding.value) if finding.value is not None else "nothing"
     return EvidenceRow(
         test=finding.rule,
         measure=finding.measure,
         result=test.result if test else measured,
         interval=test.interval if test else "",
         reference=test.reference if test else "",
-        limit=f"{measured} measured, limit {_side(finding)}{_in_units(finding.measure, finding.limit)}",
+        limit=f"{measured} measured, limit {limit(finding)}",
         reason=finding.reason,
         source=finding.source,
         state="pass" if finding.passed else finding.outcome,
@@ -70,16 +75,18 @@ def _row_without_rule(test: _Test) -> EvidenceRow:
     return EvidenceRow(test.title, "", test.result, test.interval, test.reference, "", "", "", None, test.anchor)
 
 
-def _side(finding: Finding) -> str:
-    """Return which way the limit points, as far as value and outcome tell it: the record does not hold it."""
-    if finding.measure in ANSWERS or finding.value is None or finding.value == finding.limit:
-        return ""
-    return "at most " if finding.passed == (finding.value < finding.limit) else "at least "
+def limit(finding: Finding) -> str:
+    """Return a finding's limit with its side, as text; a question's is its only good answer."""
+    if finding.measure in ANSWERS:
+        return in_units(finding.measure, finding.limit)
+    shown = formats.percent(finding.limit) if finding.measure in SHARES else formats.number(finding.limit)
+    return f"{finding.side} {shown}"
 
 
-def _in_units(measure: str, value: float) -> str:
+def in_units(measure: str, value: float) -> str:
+    """Return the value of a policy's measure as text."""
     if measure in SHARES:
-        return formats.percent(value)
+        return formats.percent(value, SHARES[measure])
     if measure in ANSWERS:
         return "yes" if value == 1 else "no"
     return formats.number(value)

@@ -74,8 +74,14 @@ def score_histogram(record: AuditRecord) -> Picture | None:
         return _picture(figure, _histogram_finding(record))
 
 
-def power_figure(planted: Sequence[Planted], floor: float | None) -> Picture | None:
-    """Return the share of planted copies caught per kind, at flag and at alarm, with intervals; None without any."""
+def power_figure(planted: Sequence[Planted], floor: float | None, *, as_png: bool = False) -> Picture | None:
+    """Return the share of planted copies caught per kind, at flag and at alarm, with intervals; None without any.
+
+    Args:
+        planted: One row per kind.
+        floor: Least share that the policy wants; drawn as a line.
+        as_png: Pixels at twice the screen's density instead of SVG: what leaves holds no vector graphics.
+    """
     if not planted:
         return None
     with _canvas(1.3 + 0.42 * len(planted)) as (figure, axes):
@@ -94,7 +100,7 @@ def power_figure(planted: Sequence[Planted], floor: float | None) -> Picture | N
         axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
         axes.set_xlabel("caught, with 95 % interval")
         figure.legend(loc="outside upper right", ncols=3)
-        return _picture(figure, _power_finding(planted))
+        return _picture(figure, _power_finding(planted), as_png=as_png)
 
 
 def roc_figure(attack: MembershipAttack) -> Picture | None:
@@ -120,11 +126,15 @@ def _canvas(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]
         yield figure, figure.add_subplot()
 
 
-def _picture(figure: Figure, finding: str) -> Picture:
+def _picture(figure: Figure, finding: str, *, as_png: bool = False) -> Picture:
     file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+    if as_png:
+        figure.savefig(file, format="png", dpi=192, metadata={"Software": None}, facecolor="white")
+    else:
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
     width, height = figure.get_size_inches()
-    address = "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
+    kind = "png" if as_png else "svg+xml"
+    address = f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
     return Picture(address, round(96 * width), round(96 * height), finding)
 
 

@@ -7,6 +7,7 @@ own content security policy, so that nothing else is applied or fetched even if 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from markupsafe import Markup
 
 from synthrelease import store
 from synthrelease.records import AuditRecord
-from synthrelease.report import figures, formats, words
+from synthrelease.release_records import DecisionRecord, Entry
+from synthrelease.report import decisions, figures, formats, words
 from synthrelease.report.evidence import evidence_rows
 from synthrelease.report.pairs import Pair, shown_pairs
 
@@ -26,12 +28,22 @@ MOST_SUSPECTS, MOST_EXPOSED = 50, 20  # rows of a table; the rest is in audit.js
 FEWEST_FOR_SIGNIFICANCE = 19  # holdout subjects below which no single image can reach p = 0.05
 
 
-def audit_page(record: AuditRecord, pairs: Sequence[Pair] = ()) -> str:
+def audit_page(
+    record: AuditRecord,
+    pairs: Sequence[Pair] = (),
+    *,
+    decision: DecisionRecord | None = None,
+    entries: Sequence[Entry] = (),
+    decision_holds: bool = True,
+) -> str:
     """Return the internal edition of an audit report as one self-contained HTML page.
 
     Args:
         record: What the audit found.
         pairs: Image pairs to show, in the order of the page; 40 pairs of 4 x 256 x 256 stay under 5 MB.
+        decision: The latest, if there is one.
+        entries: The log of acts, oldest first.
+        decision_holds: False where the evidence changed after the decision.
     """
     floor = record.made_with.settings.get("power_floor")
     floor = float(floor) if isinstance(floor, int | float) else None
@@ -47,13 +59,23 @@ def audit_page(record: AuditRecord, pairs: Sequence[Pair] = ()) -> str:
         most_suspects=MOST_SUSPECTS,
         most_exposed=MOST_EXPOSED,
         fewest_for_significance=FEWEST_FOR_SIGNIFICANCE,
+        signoff=decisions.sign_off(decision, entries, holds=decision_holds),
     )
 
 
-def write_audit_report(record: AuditRecord, pairs: Sequence[Pair], folder: Path) -> Path:
+def write_audit_report(
+    record: AuditRecord,
+    pairs: Sequence[Pair],
+    folder: Path,
+    *,
+    decision: DecisionRecord | None = None,
+    entries: Sequence[Entry] = (),
+    decision_holds: bool = True,
+) -> Path:
     """Write ``report.html`` into ``folder``, whole or not at all, and return its path."""
     path = folder / "report.html"
-    store.write_text(path, audit_page(record, pairs))
+    page = audit_page(record, pairs, decision=decision, entries=entries, decision_holds=decision_holds)
+    store.write_text(path, page)
     return path
 
 
@@ -71,6 +93,7 @@ def templates_folder(package: Path) -> Path:
     return installed if installed.is_dir() else package.parent / "templates"
 
 
+@functools.cache
 def _environment(folder: Path) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -91,6 +114,8 @@ def _environment(folder: Path) -> Environment:
         count=formats.count,
         counted=formats.counted,
         rate=formats.rate,
+        approval=decisions.approval_sentence,
+        cohort=decisions.cohort_count,
         as_json=lambda value: json.dumps(value, ensure_ascii=False, default=str),
     )
     return environment

@@ -166,6 +166,7 @@ def test_float_and_sixteen_bit_images_give_the_answer_of_eight_bit_ones(clean, t
             np.save(place, (stored / 255).astype(pixels) if pixels is np.float32 else stored.astype(pixels) * 257)
 
     eight, other = audit(clean).document, audit(tmp_path).document
+    assert "findings" in other, other
 
     broken = [f["rule"] for f in other["findings"] if not f["passed"]]
     assert (other["verdict"], broken) == (eight["verdict"], [f["rule"] for f in eight["findings"] if not f["passed"]])
@@ -331,7 +332,8 @@ def test_what_holds_patients_is_private(clean, audit, tmp_path):
 # Interruptions: real processes, killed in the middle of the search.
 
 CHILD = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background would ignore it
 sys.path.insert(0, {tests!r})
 import audit_helpers
 from synthrelease import cli

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,10 +98,3 @@ def test_a_part_that_was_not_searched_gets_no_bound():
 def test_impossible_error_budgets_are_refused(wrong):
     with pytest.raises(ValueError):
         bounds.step_error(**wrong)
-
-
-def test_a_power_row_counts_only_what_scores_above():
-    caught, low, high = bounds.power_row(np.array([0.5, 0.8, 0.9, 0.9]), 0.8)
-
-    assert caught == 2
-    assert low < 0.5 < high

@@ -153,23 +153,3 @@ def test_non_finite_features_are_refused(sets):
 
 def test_the_same_seed_gives_the_same_record(sets):
     assert attack(*sets) == attack(*sets)
-
-
-def test_distances_to_near_copies_keep_their_digits():
-    random = np.random.default_rng(0)
-    references = 1e4 + random.normal(size=(500, 32))
-    queries = references[:100] + 1e-6 * random.normal(size=(100, 32))
-
-    assert membership.nearest_distance(queries, references) == pytest.approx(
-        np.linalg.norm(queries - references[:100], axis=1), rel=1e-4
-    )
-    assert membership.nearest_distance(references[:5], references) == pytest.approx(0)
-
-
-def test_blocks_do_not_change_distances(monkeypatch):
-    random = np.random.default_rng(0)
-    queries, references = random.normal(size=(57, 5)), random.normal(size=(43, 5))
-    expected = cdist(queries, references).min(axis=1)
-    monkeypatch.setattr(membership, "_BLOCK", 100)
-
-    assert membership.nearest_distance(queries, references) == pytest.approx(expected)

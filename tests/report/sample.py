@@ -32,6 +32,7 @@ from synthrelease.records import (
 )
 from synthrelease.report.pairs import Pair, Pixels
 
+AT_LEAST = ("holdout_subjects", "representative", "power_low")
 CHANNELS = ("t1", "t1ce", "t2", "flair")
 HOSTILE = "<script>alert(1)</script>\n../../etc/\u202egnp.exe\x00" + "very-long-name-" * 12 + '"onerror=x {{ 7*7 }}'
 KINDS = (
@@ -156,6 +157,7 @@ def findings(verdict: Verdict) -> tuple[Finding, ...]:
             measure=measure,
             value=values[measure] if measure == broken else value,
             limit=limit,
+            side="at least" if measure in AT_LEAST else "at most",
             passed=measure != broken,
             outcome=verdict if measure == broken else "pass",
             reason=reason,
@@ -228,7 +230,7 @@ def planted() -> tuple[Planted, ...]:
 def bounds() -> tuple[Bound, ...]:
     return tuple(
         Bound(
-            kind=item.transformation,
+            kind=f"{item.transformation} {item.strength}",
             part=item.part,
             required=item.required,
             power_low=item.low_at_alarm,

@@ -181,8 +181,9 @@ def test_kinds_under_the_floor_are_marked_in_words():
     power = _section(audit_page(record), "power")
     rows = {row.split("</th>")[0].rpartition(">")[2]: row for row in power.split("<tr>")[2:]}
 
-    for bound in record.bounds:
-        assert ("under the floor" in rows[bound.kind]) == (bound.required and bound.power_low < 0.8)
+    for item, bound in zip(record.planted, record.bounds, strict=True):
+        assert ("under the floor" in rows[item.transformation]) == (bound.required and bound.power_low < 0.8)
+    assert "under the floor" in rows["crop"]
     assert "held out" in rows["swirl"]
     assert "held out" not in rows["mirror"]
 

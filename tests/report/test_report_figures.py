@@ -79,7 +79,7 @@ def test_every_rule_is_a_row_beside_its_reference_and_the_rest_follow_without_a_
 def test_a_measure_that_could_not_be_taken_is_said_to_be_nothing():
     rows = {row.measure: row for row in evidence_rows(sample_record("incomplete"))}
 
-    assert rows["holdout_subjects"].limit == "nothing measured, limit 5"
+    assert rows["holdout_subjects"].limit == "nothing measured, limit at least 5"
     assert rows["holdout_subjects"].state == "incomplete"
     assert rows["excess_low"].result == "not available"
 

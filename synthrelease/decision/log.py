@@ -1,0 +1,131 @@
+"""The decision log: one JSON line per act, each holding the hash of the line before.
+
+An edited, reordered or removed line breaks the chain. Whoever rewrites the whole chain is not caught by it; the signed
+attestation of a package pins the chain as it was when packaged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from synthrelease import store
+from synthrelease.errors import IntegrityError
+from synthrelease.release_records import Action, Entry
+
+NAME = "decisions.jsonl"
+FIRST = "0" * 64
+
+
+def read(folder: Path) -> tuple[Entry, ...]:
+    """Return every entry of the evidence folder's log, oldest first; none where there is no log yet.
+
+    Raises:
+        IntegrityError: A line was edited, removed, reordered, added by hand, or cut short; it is named.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return ()
+    entries: list[Entry] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        previous = entries[-1].sha256 if entries else FIRST
+        entry = _entry(line)
+        if entry is None or entry.number != number or entry.previous != previous or entry.sha256 != _sha256(entry):
+            raise IntegrityError(
+                f"Line {number} of {NAME} is not what was written: it, or the line before it, was changed.",
+                "Restore the evidence folder from a copy. What was decided after that line cannot be relied on.",
+            )
+        entries.append(entry)
+    return tuple(entries)
+
+
+def append(
+    folder: Path,
+    action: Action,
+    *,
+    by: str = "",
+    role: str = "",
+    reason: str = "",
+    data: Mapping[str, object] | None = None,
+) -> Entry:
+    """Add one entry to the log, on disk when this returns, and return it. Several processes may append at once."""
+    with store.disk_errors(folder), store.one_writer(folder / NAME):
+        _drop_torn_line(folder / NAME)
+        entries = read(folder)
+        entry = Entry(
+            number=len(entries) + 1,
+            time=now(),
+            action=action,
+            by=by,
+            role=role,
+            reason=reason,
+            data=dict(data or {}),
+            previous=entries[-1].sha256 if entries else FIRST,
+            sha256="",
+        )
+        entry = entry.model_copy(update={"sha256": _sha256(entry)})
+        handle = os.open(folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            _write_whole(handle, (canonical(entry.model_dump(mode="json")) + "\n").encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    return entry
+
+
+def head(folder: Path) -> str:
+    """Return the hash of the last entry, which stands for the whole log; 64 zeros for an empty one."""
+    entries = read(folder)
+    return entries[-1].sha256 if entries else FIRST
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, whole seconds. It is the real one: no variable may put an act into the past."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _write_whole(handle: int, line: bytes) -> None:
+    """Write a line, or leave the file as it was: half a line (a full disk) would break the chain."""
+    size = os.fstat(handle).st_size
+    try:
+        written = os.write(handle, line)
+        if written != len(line):
+            raise OSError(28, "No space left on device")
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, size)
+        raise
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Remove what stands after the last line break: the process or the machine stopped while writing it."""
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+
+
+def _entry(line: bytes) -> Entry | None:
+    try:
+        return Entry.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _sha256(entry: Entry) -> str:
+    return hashlib.sha256(canonical(entry.model_dump(mode="json", exclude={"sha256"})).encode()).hexdigest()
+
+
+def canonical(value: object) -> str:
+    """Return JSON that is the same for equal values: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
