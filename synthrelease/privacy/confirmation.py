@@ -59,11 +59,6 @@ class Matches:
     mirrored: NDArray[np.bool_]
     maps: NDArray[np.float32]  # (n, 2, 3), query to train, after mirroring the query
 
-    @classmethod
-    def joined(cls, parts: list[Matches]) -> Matches:
-        """Return several blocks as one."""
-        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
-
 
 def prepare(images: NDArray[np.float32]) -> Prepared:
     """Return images (n, c, s, s) in [0, 1] ready for `confirm`."""

@@ -13,9 +13,6 @@ from synthrelease.privacy.parts import side_by_side
 from synthrelease.privacy.queries import of_set
 from synthrelease.records import PartSuspect, Suspect
 
-MOST_SUSPECTS = 20
-MOST_PARTS = 10
-
 Image = NDArray[np.float32]
 
 
@@ -28,18 +25,6 @@ class Picture(TypedDict):
     holdout: Image | None
     channels: tuple[str, ...]
     kind: Literal["suspect", "closest", "part"]
-
-
-def pictures(audit: Audit) -> list[Picture]:
-    """Return the worst suspects, the worst parts, and the closest pairs that are not suspects, in that order."""
-    suspects = audit.record.suspects[:MOST_SUSPECTS]
-    shown = {suspect.image_id for suspect in suspects}
-    closest = [pair for pair in audit.record.closest if pair.image_id not in shown]
-    return [
-        *(picture(audit, s, "suspect") for s in suspects),
-        *(part_picture(audit, part) for part in audit.record.part_suspects[:MOST_PARTS]),
-        *(picture(audit, s, "closest") for s in closest),
-    ]
 
 
 def picture(audit: Audit, suspect: Suspect, kind: Literal["suspect", "closest"]) -> Picture:
