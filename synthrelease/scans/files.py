@@ -84,6 +84,7 @@ def relative(path: Path, root: Path) -> str:
 def _walk(root: Path, listing: Listing) -> list[Path]:
     """Return the regular files below ``root``, sorted; what cannot be followed goes to ``listing.unread``."""
     found = []
+    hidden = 0
     inside = root.resolve()
 
     def refuse(error: OSError) -> None:
@@ -91,6 +92,8 @@ def _walk(root: Path, listing: Listing) -> list[Path]:
         listing.unread.append(Unread(name, f"the folder cannot be listed: {error.strerror}"))
 
     for place, folders, names in os.walk(root, onerror=refuse):
+        hidden += sum(_is_hidden_image(name) for name in names)
+        hidden += sum(name.startswith(".") for name in folders)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         for name in [n for n in folders if (Path(place) / n).is_symlink()]:
             listing.unread.append(Unread(relative(Path(place) / name, root), "a linked folder, not followed"))
@@ -101,7 +104,14 @@ def _walk(root: Path, listing: Listing) -> list[Path]:
                 listing.unread.append(Unread(relative(path, root), reason))
             else:
                 found.append(path)
+    if hidden:
+        listing.notes.append(f"hidden images and folders left out, because their names start with a dot: {hidden}")
     return sorted(found, key=lambda path: relative(path, root))
+
+
+def _is_hidden_image(name: str) -> bool:
+    """Say whether a file would be read if its name did not start with a dot; `._x` is what macOS leaves beside x."""
+    return name.startswith(".") and not name.startswith("._") and extension(Path(name.lstrip("."))) in KNOWN
 
 
 def _irregular(path: Path) -> str:

@@ -182,6 +182,7 @@ def test_links_out_of_the_folder_pipes_and_hidden_files_are_not_read(tmp_path, c
         "broken.png": "it cannot be opened: No such file or directory",
         "pipe.png": "not a regular file",
     }
+    assert any("start with a dot: 1" in note for note in images.notes)
 
 
 def test_files_of_other_kinds_are_noted_by_extension(tmp_path, cache):
