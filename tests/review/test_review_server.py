@@ -222,7 +222,8 @@ def test_the_browser_is_opened_only_when_wanted(evidence, monkeypatch):
 # --- stopped from outside ---------------------------------------------------------------------------------------------
 
 PROGRAM = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background would ignore it
 from pathlib import Path
 from synthrelease.review.server import serve
 found = serve(Path(sys.argv[1]), by="Ada Reader", open_browser=False, say=lambda text: print(text, flush=True))
