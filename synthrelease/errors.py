@@ -51,6 +51,10 @@ class StoreError(SynthreleaseError):
     """A result cannot be written, or what is on disk is damaged."""
 
 
+class GeneratorError(SynthreleaseError):
+    """A generator cannot be trained or used as asked, or its training went wrong."""
+
+
 class AuditError(SynthreleaseError):
     """The audit cannot run, or a step was given what it must refuse."""
 

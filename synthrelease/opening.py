@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from synthrelease import __version__
-from synthrelease.errors import DecisionError, IntegrityError, SettingsError
+from synthrelease.errors import DecisionError, IntegrityError, ScanError, SettingsError
 from synthrelease.image_set import MASK, ImageRow, ImageSet, from_arrays, is_image_set
 from synthrelease.progress import Progress
 from synthrelease.records import AuditRecord, MadeWith
@@ -166,12 +166,13 @@ def _unchanged(source: Source, settings: AuditSettings, cache: Path, progress: P
             "These images were audited from memory, so there is no folder to read them from.",
             "Write them as an image set, and audit that folder.",
         )
-    images = open_role(Path(source.path), settings, cache, progress, real=real)
+    remedy = "Audit again: what was decided holds for the images as they were."
+    try:
+        images = open_role(Path(source.path), settings, cache, progress, real=real)
+    except ScanError as error:
+        raise IntegrityError(f"The audited images cannot be read again: {error.problem}", remedy) from error
     if images.content != source.content:
-        raise IntegrityError(
-            f"{source.path} no longer holds the images that were audited.",
-            "Audit again: what was decided holds for the images as they were.",
-        )
+        raise IntegrityError(f"{source.path} no longer holds the images that were audited.", remedy)
     return images
 
 

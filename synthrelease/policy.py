@@ -18,6 +18,8 @@ from synthrelease.records import AuditRecord, Finding, Record, Verdict
 
 SEVERITY: tuple[Verdict, ...] = ("pass", "review", "incomplete", "reject")  # the worst finding decides
 SHIPPED = ("controlled", "registered", "public")
+LEAST_CELL = 10  # ACRO and UK trusted research environments
+PUBLIC_APPROVERS = 2  # what everybody gets cannot be called back: nobody decides that alone
 
 
 class Rule(Record):
@@ -54,12 +56,23 @@ class Policy(Record):
     minimum_cell: int = Field(default=10, ge=1, description="Least count of real subjects or images that is printed")
     rules: tuple[Rule, ...] = Field(min_length=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _two_for_everybody(cls, options: object) -> object:
+        if isinstance(options, dict) and options.get("release_model") == "public" and "approvers" not in options:
+            return {**options, "approvers": PUBLIC_APPROVERS}
+        return options
+
     @model_validator(mode="after")
     def _something_decides(self) -> Policy:
         names = [rule.name for rule in self.rules]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two rules are called {', '.join(map(repr, twice))}")
+        if self.release_model == "public" and self.approvers < PUBLIC_APPROVERS:
+            raise ValueError(f"approvers must be at least {PUBLIC_APPROVERS} for public release")
+        if self.release_model is not None and self.minimum_cell < LEAST_CELL:
+            raise ValueError(f"minimum_cell must be at least {LEAST_CELL}: smaller counts of patients never leave")
         if not any(rule.decides for rule in self.rules):
             raise ValueError("no rule decides: every one has decides = false")
         return self
@@ -199,6 +212,11 @@ def judge(
     )
     deciding = [SEVERITY.index(finding.outcome) for finding in findings if finding.decides]
     return SEVERITY[max(deciding, default=SEVERITY.index("incomplete"))], findings
+
+
+def worse(first: Verdict, second: Verdict) -> Verdict:
+    """Return the worse of two verdicts."""
+    return max(first, second, key=SEVERITY.index)
 
 
 def _held_against(rule: Rule, value: float | None, detail: str) -> Finding:

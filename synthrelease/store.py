@@ -158,7 +158,7 @@ def disk_errors(path: Path) -> Iterator[None]:
             "Choose another --out folder, or move that file away.",
         ) from error
     except OSError as error:
-        if error.errno in {28, 30, 122}:  # ENOSPC, EROFS, EDQUOT
+        if error.errno in {28, 30, 36, 122}:  # ENOSPC, EROFS, ENAMETOOLONG, EDQUOT
             raise StoreError(
                 f"{path} cannot be written: {error.strerror}.",
                 "Free some space or choose another place, then run the same command again: finished work is kept.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from synthrelease import opening, policy, store
 from synthrelease.decision import approval, keeping, log
 from synthrelease.decision import decide as deciding
 from synthrelease.decision.folder import Evidence, open_evidence
-from synthrelease.errors import SettingsError
+from synthrelease.errors import SettingsError, SynthreleaseError
 from synthrelease.image_set import ImageSet
 from synthrelease.progress import SILENT, Progress
 from synthrelease.records import AuditRecord
@@ -31,6 +32,8 @@ from synthrelease.release_records import (
     Verification,
 )
 from synthrelease.settings import AuditSettings, PhantomSettings, PrepareSettings
+
+_LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # science folders load torch; each verb imports what it needs
     from synthrelease.features.cache import CacheContent
@@ -337,6 +340,10 @@ def _audit_without(evidence: Evidence, removal: Removal, progress: Progress) -> 
 
 
 def _write_report(evidence: Path) -> None:
+    """Write the internal report; what was decided or signed stands in the log, whether or not its page can be drawn."""
     from synthrelease.report.again import render
 
-    render(evidence, None)
+    try:
+        render(evidence, None)
+    except SynthreleaseError as error:
+        _LOG.warning("report.html was not written: %s Later: synthrelease report EVIDENCE.", error.problem)

@@ -13,7 +13,7 @@ from release_sample import sample_decision, sample_options
 from sample import sample_record
 
 from synthrelease import fingerprints, store
-from synthrelease.decision import approval, folder, log
+from synthrelease.decision import approval, folder, keeping, log
 from synthrelease.decision.folder import Evidence, open_evidence
 from synthrelease.image_set import ImageRow, ImageSet, from_arrays, image_hashes
 from synthrelease.release.package import build
@@ -62,6 +62,7 @@ def evidence_in(
     prints = [fingerprints.of_plane(plane) for plane in real_planes()]
     store.write_text(evidence / folder.FINGERPRINTS, "".join(f"{one}\n" for one in prints))
     store.write_text(evidence / folder.POLICY, "name = 'controlled'\n")
+    keeping.note_audit(evidence, synthetic="", verdict="pass", images=len(images), attempt=1)
     decide(evidence, **decision)
     opened = open_evidence(place)
     if approve:

@@ -136,6 +136,19 @@ def test_a_bad_policy_is_refused_with_what_is_wrong(text, message):
         load(text, "mine.toml")
 
 
+def test_nobody_alone_decides_about_public_release():
+    text = policy.shipped_text("public")
+    assert "approvers = 2" in text
+    with pytest.raises(SettingsError, match="at least 2 for public release"):
+        load(text.replace("approvers = 2", "approvers = 1"), "own.toml")
+    assert load(text.replace("approvers = 2", ""), "own.toml").approvers == 2
+
+
+def test_no_policy_prints_counts_of_patients_under_ten():
+    with pytest.raises(SettingsError, match="minimum_cell must be at least 10"):
+        load(policy.shipped_text("controlled").replace("minimum_cell = 10", "minimum_cell = 5"), "own.toml")
+
+
 def test_all_unknown_measures_are_named_at_once():
     text = rule(measure="alarm") + "\n[[rules]]\n" + rule(measure="powerlow").split("[[rules]]\n")[1]
 

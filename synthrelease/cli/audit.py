@@ -53,7 +53,12 @@ NEXT = {
 @click.option("--alpha", default=0.01, show_default=True, help="Share of strangers' images that may be flagged.")
 @click.option("--seed", default=0, show_default=True, help="Of planted copies, bootstrap and permutations.")
 @click.option("--image-size", default=128, show_default=True, help="Pixels at which images are compared.")
-@click.option("--attempt", default=1, show_default=True, help="Which audit of this release; later ones pay in bounds.")
+@click.option(
+    "--attempt",
+    default=1,
+    show_default=True,
+    help="Which audit of this release, at least; other images audited into OUT count. Later ones pay in bounds.",
+)
 @click.option("--train-encoder", is_flag=True, help="Train the copy encoder on your train images first (minutes).")
 @click.option("--no-parts", is_flag=True, help="Skip the search on patches and tumours.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record on stdout.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from synthrelease.cli import printable
 from synthrelease.cli.console import ConsoleProgress
 from synthrelease.errors import ExitCode
 from synthrelease.records import Finding
@@ -71,7 +72,7 @@ def command(
     synthrelease decide result --policy controlled
     synthrelease decide result --policy public --remove-suspects
 
-    Exit codes: 0 approve, 3 review or incomplete, 4 reject, 1 an error you can fix, 5 edited evidence.
+    Exit codes: 0 approve, 3 review or incomplete, 4 reject, 1 an error you can fix, 5 an edited log.
     """
     from synthrelease import study
 
@@ -84,7 +85,7 @@ def command(
         remove_suspects=remove_suspects,
         progress=ConsoleProgress(),
     )
-    click.echo(record.model_dump_json(indent=1) if as_json else _summary(record, evidence))
+    click.echo(record.model_dump_json(indent=1) if as_json else printable(_summary(record, evidence)))
     click.get_current_context().exit(EXIT_CODES[record.decision])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from synthrelease.cli import printable
 from synthrelease.errors import SettingsError
 from synthrelease.policy import MEASURES, SHIPPED, Policy, Rule
 
@@ -47,7 +48,7 @@ def show(name: str, as_json: bool) -> None:
     from synthrelease import study
 
     policy, _ = study.release_policy(name)
-    click.echo(policy.model_dump_json(indent=1) if as_json else _shown(policy))
+    click.echo(policy.model_dump_json(indent=1) if as_json else printable(_shown(policy)))
 
 
 @command.command("check")
@@ -66,7 +67,7 @@ def check(file: str, as_json: bool) -> None:
         click.echo(policy.model_dump_json(indent=1))
         return
     count = len([rule for rule in policy.rules if rule.decides])
-    click.echo(f"{policy.name} is valid: {count} rules decide, {policy.approvers} must approve.")
+    click.echo(printable(f"{policy.name} is valid: {count} rules decide, {policy.approvers} must approve."))
     ruled = {rule.measure for rule in policy.rules if rule.decides}
     for measure in ESSENTIAL:
         if measure not in ruled:

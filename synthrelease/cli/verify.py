@@ -19,6 +19,9 @@ SIGNERS = {
 }
 
 
+MOST_SHOWN = 100  # problems printed for people
+
+
 @click.command("verify")
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option("--key", type=click.Path(path_type=Path), help="The publisher's public key, from a place you trust.")
@@ -46,9 +49,11 @@ def _summary(found: Verification) -> str:
     if not found.intact:
         count = len(found.problems)
         lines = [f"NOT INTACT: {count} problem{'s' if count > 1 else ''}. Do not use these images.", ""]
-        for problem in found.problems:
+        for problem in found.problems[:MOST_SHOWN]:
             text = f"{problem.path}: {problem.text} [{problem.code}]"
             lines += textwrap.wrap(text, 78, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
+        if count > MOST_SHOWN:
+            lines.append(f"  ... and {count - MOST_SHOWN} more: --json lists them all.")
         return "\n".join(lines)
     lines = [
         "Intact: every file is what the publisher signed.",

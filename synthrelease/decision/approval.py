@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from synthrelease import store
-from synthrelease.decision import log
+from synthrelease.decision import log, seal
+from synthrelease.decision.decide import declared_authors
 from synthrelease.decision.folder import DECISION, Evidence
 from synthrelease.decision.reading import same_name
 from synthrelease.errors import DecisionError, IntegrityError, NotApprovedError, RejectedError
@@ -99,13 +100,17 @@ def in_force(evidence: Evidence, today: datetime.date | None = None) -> tuple[Ap
 
 
 def standing(evidence: Evidence) -> tuple[Approval, ...]:
-    """Return the approvals given for the evidence as it is now and not taken back; the last one of each person."""
-    binding = evidence.binding()
+    """Return the approvals given for the evidence as it is now and not taken back; the last one of each person.
+
+    Those of people who were declared as the generator's authors do not count, whenever that was declared.
+    """
+    binding, entries = evidence.binding(), log.read(evidence.folder)
+    authors = declared_authors(entries)
     kept: dict[str, Approval] = {}
-    for entry in log.read(evidence.folder):
+    for entry in entries:
         if entry.action in ("reject", "withdraw"):
             kept.clear()
-        if entry.action == "approve" and entry.data.get("binding") == binding:
+        if entry.action == "approve" and entry.data.get("binding") == binding and not same_person(entry.by, authors):
             kept[same_name(entry.by)] = _approval(entry)
     return tuple(kept.values())
 
@@ -118,9 +123,11 @@ def current_decision(evidence: Evidence) -> DecisionRecord:
         IntegrityError: decision.json is not what the log recorded.
     """
     decision = evidence.decision()
-    made = [entry for entry in log.read(evidence.folder) if entry.action == "decide"]
+    entries = log.read(evidence.folder)
+    made = [entry for entry in entries if entry.action == "decide"]
     if decision is None or not made:
         raise DecisionError("There is no decision yet.", "Run `synthrelease decide EVIDENCE --policy POLICY` first.")
+    seal.refuse_changed(evidence.folder, entries)
     if made[-1].data.get("decision_sha256") != store.sha256_of(evidence.folder / DECISION):
         raise IntegrityError(
             "decision.json is not the decision that the log recorded: it was edited or replaced.",
@@ -150,12 +157,12 @@ def _said(*, by: str, role: str, reason: str) -> tuple[str, str, str]:
 
 def _text(what: str, text: str) -> str:
     """Return a person's text without outer spaces, or raise: empty, far too long, or with control characters."""
-    text = text.strip()
+    text = " ".join(text.split())  # printed in tables and on one line
     if not text:
         raise DecisionError(f"The {what} is empty.", f"Give a {what} that a reader in ten years understands.")
     if len(text) > LONGEST:
         raise DecisionError(f"The {what} has {len(text)} characters, more than {LONGEST}.", "Say it in fewer words.")
-    bad = [char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and char != "\n"]
+    bad = [char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
     if bad:
         raise DecisionError(f"The {what} holds invisible characters ({bad[0]!r}).", "Type it as plain text.")
     return text
@@ -186,6 +193,8 @@ def _why_not(evidence: Evidence, decision: DecisionRecord, people: int) -> str:
     if acts and acts[-1].action != "approve":
         word = "rejected" if acts[-1].action == "reject" else "withdrawn"
         return f"The release was {word} by {acts[-1].by} on {acts[-1].time}."
+    if acts and same_person(acts[-1].by, decision.generator_authors):
+        return f"The approval by {acts[-1].by} does not count: the same person made the generator."
     if acts:
         return "The approval has lapsed: evidence, readings, policy or image list changed since it was given."
     return f"Nobody has approved this release (decision: {decision.decision})."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from synthrelease import policy as rules
 from synthrelease import store
-from synthrelease.decision import log
+from synthrelease.decision import log, seal
 from synthrelease.decision.folder import DECISION, POLICY, Evidence, write_record
 from synthrelease.decision.guidance import questions
 from synthrelease.decision.reading import answers, summarise
@@ -44,6 +45,7 @@ class State:
     entries: tuple[Entry, ...]
     quality: QualityRecord | None
     utility: UtilityRecord | None
+    changed: tuple[str, ...]  # files that are not what the audit wrote
 
     @cached_property
     def answers(self) -> dict[str, Answer]:
@@ -67,14 +69,16 @@ class State:
 
 
 def state_of(evidence: Evidence) -> State:
-    """Return what the evidence folder holds, or raise where quality or utility were measured on other images."""
+    """Return what the evidence folder holds; raise where quality or utility were measured on other images."""
+    entries = log.read(evidence.folder)
     state = State(
         audit=evidence.audit,
         images=frozenset(evidence.images()),
         pairs=evidence.pairs(),
-        entries=log.read(evidence.folder),
+        entries=entries,
         quality=evidence.quality(),
         utility=evidence.utility(),
+        changed=seal.changed(evidence.folder, entries),
     )
     contents = {str(entry.data.get("synthetic")) for entry in state.entries if entry.action == "audit"}
     contents |= {"", state.audit.inputs.synthetic.content}
@@ -112,7 +116,8 @@ def copies_left(state: State) -> frozenset[str]:
     """Return the images still in the release that are exact copies or that a reader found to be copies."""
     said = {pair.pair_id for pair in state.pairs if not pair.kind.startswith("planted")}
     copies = {pair.image_id for pair in state.pairs if pair.pair_id in said and _answer(state, pair) == "copy"}
-    return frozenset(copies | {suspect.image_id for suspect in state.audit.exact_copies}) & state.images
+    copies |= {suspect.image_id for suspect in state.audit.exact_copies}
+    return frozenset(copies) & state.images if state.images else frozenset(copies)
 
 
 def decide(
@@ -133,6 +138,9 @@ def decide(
     state = state_of(evidence)
     found, details = measures(state)
     verdict, findings = rules.judge(found, policy, details)
+    if state.changed:
+        verdict = rules.worse(verdict, "incomplete")
+        findings = (_edited(state.changed), *findings)
     assert policy.release_model is not None
     store.write_text(evidence.folder / POLICY, text)
     record = DecisionRecord(
@@ -148,7 +156,7 @@ def decide(
         reading=state.reading,
         attempts=state.attempts,
         removals=state.removals,
-        generator_authors=tuple(dict.fromkeys([*_declared(state.entries), *generator_authors])),
+        generator_authors=tuple(dict.fromkeys([*declared_authors(state.entries), *generator_authors])),
         quality=state.quality,
         utility=state.utility,
         binding=evidence.binding(),
@@ -178,6 +186,7 @@ def removable(evidence: Evidence, decision: DecisionRecord) -> Removal:
         DecisionError: There is none, or the audit itself is in doubt, so that its list of suspects is, too.
     """
     state = state_of(evidence)
+    seal.refuse_changed(evidence.folder, state.entries)
     others = [f for f in decision.findings if f.decides and not f.passed and f.measure not in OF_SUSPECTS | OF_SIZE]
     if others:
         listed = "; ".join(finding.rule for finding in others)
@@ -204,6 +213,22 @@ def removable(evidence: Evidence, decision: DecisionRecord) -> Removal:
     )
     return Removal(
         attempt=state.attempts, images=tuple(gone), kept_after_reading=len(cleared), residual_at_most=residual
+    )
+
+
+def _edited(names: Sequence[str]) -> Finding:
+    """Return the finding on evidence that somebody changed: no rule can be content with it, and nobody can approve."""
+    return Finding(
+        rule="Evidence is what the audit wrote",
+        measure="evidence_unchanged",
+        value=0,
+        limit=1,
+        side="at least",
+        passed=False,
+        outcome="incomplete",
+        detail=f"changed: {', '.join(names)}",
+        reason="Files of the evidence are not what the audit wrote. Restore them from a copy, or audit again.",
+        source="Decision 0009 of synthrelease",
     )
 
 
@@ -246,7 +271,7 @@ def _answer(state: State, pair: PairInfo) -> Answer | None:
     return state.answers.get(pair.pair_id)
 
 
-def _declared(entries: Sequence[Entry]) -> list[str]:
+def declared_authors(entries: Sequence[Entry]) -> list[str]:
     """Return everybody whom an earlier decision named as an author of the generator."""
     names: list[str] = []
     for entry in entries:
@@ -258,6 +283,14 @@ def _declared(entries: Sequence[Entry]) -> list[str]:
 def failed(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings that stand against a release."""
     return tuple(finding for finding in findings if finding.decides and not finding.passed)
+
+
+@functools.cache
+def shipped_words() -> frozenset[str]:
+    """Return the texts of the shipped policies: in them, a short id such as "A" is a word."""
+    shipped = [rules.load(rules.shipped_text(name), name) for name in rules.SHIPPED]
+    words = {text for one in shipped for rule in one.rules for text in (rule.name, rule.reason, rule.source)}
+    return frozenset(words | {one.name for one in shipped})
 
 
 def import_record(path: Path, evidence: Evidence, name: str, kind: type[QualityRecord] | type[UtilityRecord]) -> None:

@@ -37,6 +37,8 @@ class Evidence:
 
     def images(self) -> dict[str, str]:
         """Return image id -> SHA-256 of its pixels, for every image that may be released, in the set's order."""
+        if not (self.folder / IMAGES).is_file():
+            return {}
         with (self.folder / IMAGES).open(newline="", encoding="utf-8") as file:
             return {row["image_id"]: row["pixels_sha256"] for row in csv.DictReader(file)}
 

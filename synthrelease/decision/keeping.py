@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthrelease import fingerprints, store
-from synthrelease.decision import log
+from synthrelease.decision import log, seal
 from synthrelease.decision.folder import (
     ATTEMPTS,
     AUDIT,
@@ -114,6 +114,7 @@ def note_audit(folder: Path, *, synthetic: str, verdict: str, images: int, attem
         "images": images,
         "attempt": attempt,
         "audit_sha256": store.sha256_of(folder / AUDIT),
+        "kept_sha256": seal.seal(folder),
     }
     told = [entry.data for entry in log.read(folder) if entry.action == "audit"]
     if not told or told[-1] != data:

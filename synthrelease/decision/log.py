@@ -1,7 +1,8 @@
 """The decision log: one JSON line per act, each holding the hash of the line before.
 
-An edited, reordered or removed line breaks the chain. Whoever rewrites the whole chain is not caught by it; the signed
-attestation of a package pins the chain as it was when packaged.
+An edited, reordered or removed line breaks the chain. A chain that was cut at its end is still a chain, so the hash of
+its last line is also kept beside it. Whoever rewrites both is not caught; the signed attestation of a package pins the
+chain as it was when packaged.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from synthrelease import store
-from synthrelease.errors import IntegrityError
+from synthrelease.errors import IntegrityError, StoreError
 from synthrelease.release_records import Action, Entry
 
-NAME = "decisions.jsonl"
+NAME, HEAD = "decisions.jsonl", "decisions.head"
 FIRST = "0" * 64
 
 
@@ -31,10 +32,10 @@ def read(folder: Path) -> tuple[Entry, ...]:
         IntegrityError: A line was edited, removed, reordered, added by hand, or cut short; it is named.
     """
     path = folder / NAME
-    if not path.is_file():
-        return ()
+    last = _kept_head(folder)  # before the log: another process may append between the two
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     entries: list[Entry] = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, line in enumerate(lines, start=1):
         previous = entries[-1].sha256 if entries else FIRST
         entry = _entry(line)
         if entry is None or entry.number != number or entry.previous != previous or entry.sha256 != _sha256(entry):
@@ -43,6 +44,11 @@ def read(folder: Path) -> tuple[Entry, ...]:
                 "Restore the evidence folder from a copy. What was decided after that line cannot be relied on.",
             )
         entries.append(entry)
+    if last and last not in {entry.sha256 for entry in entries}:
+        raise IntegrityError(
+            f"Lines are missing at the end of {NAME}: it no longer holds the last act that was written.",
+            "Restore the evidence folder from a copy. A rejection or a withdrawal may be among the lost lines.",
+        )
     return tuple(entries)
 
 
@@ -73,8 +79,9 @@ def append(
         entry = entry.model_copy(update={"sha256": _sha256(entry)})
         handle = os.open(folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            _write_whole(handle, (canonical(entry.model_dump(mode="json")) + "\n").encode())
-            os.fsync(handle)
+            _write_whole(
+                handle, (canonical(entry.model_dump(mode="json")) + "\n").encode(), folder / HEAD, entry.sha256
+            )
         finally:
             os.close(handle)
     return entry
@@ -91,14 +98,21 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _write_whole(handle: int, line: bytes) -> None:
-    """Write a line, or leave the file as it was: half a line (a full disk) would break the chain."""
+def _kept_head(folder: Path) -> str:
+    path = folder / HEAD
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+
+
+def _write_whole(handle: int, line: bytes, head: Path, sha256: str) -> None:
+    """Write a line and its hash, or leave the log as it was: half a line (a full disk) would break the chain."""
     size = os.fstat(handle).st_size
     try:
         written = os.write(handle, line)
         if written != len(line):
             raise OSError(28, "No space left on device")
-    except OSError:
+        os.fsync(handle)
+        store.write_text(head, f"{sha256}\n")
+    except (OSError, StoreError):
         with contextlib.suppress(OSError):
             os.ftruncate(handle, size)
         raise

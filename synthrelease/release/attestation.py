@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from synthrelease.release_records import PackageProblem, PublicRecord
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:synthrelease:release:v1"
+_SHA256 = re.compile("[0-9a-f]{64}")
 SUBJECTS = (layout.MANIFEST, layout.RECORD)
 
 
@@ -62,13 +64,16 @@ def problems(
         log_sha256 = str(found["predicate"]["evidence"]["log"])
         predicate, contents = dict(found["predicate"]), found["predicate"]["contents"]
         files, size = (contents["files"] if files is None else files), (contents["bytes"] if size is None else size)
-    except (ValueError, KeyError, TypeError):
+        subjects = list(found.get("subject") or [])
+        if not _SHA256.fullmatch(log_sha256):
+            raise ValueError("the log's hash is none")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [_problem("bad-statement", "What was signed is no statement about a release.")]
     wanted = statement(record, digests, files=files, size=size, log_sha256=log_sha256)
     faults = [
         _problem("statement-subject", f"The signature is for another {item['name']} than the one that is here.")
         for item in wanted["subject"]
-        if item not in (found.get("subject") or [])
+        if item not in subjects
     ]
     faults += [
         _problem("statement-differs", f"What was signed about {name!r} is not what the package says.")

@@ -10,6 +10,7 @@ import functools
 import gzip
 import hashlib
 import io
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ _NARROW = {"bool": "uint8", "float16": "float32"}  # types that no image format 
 _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown system
 _PNG_HEAD, _PNG_MARK = b"\x89PNG\r\n\x1a\n", b"Synthetic\x00yes"
 _NIFTI_HEAD = 352
+LONGEST_SIDE = 32_767  # pixels: what a NIfTI header can say
+LARGEST_VOXEL = 1e6  # mm
 _PIECE = 1 << 20  # bytes decompressed at a time
 LARGEST = 1 << 30  # bytes of pixels in one file
 _SECONDARY_CAPTURE, _EXPLICIT = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.1.2.1"
@@ -77,6 +80,16 @@ def stored_type(dtype: str, image_format: str) -> str:
             f"{image_format} cannot hold pixels of type {dtype} as they are.", "Use --format nifti, which can."
         )
     return name
+
+
+def possible(geometry: Geometry, image_format: str) -> bool:
+    """Say whether files of this shape, number type and voxel size can exist: a stranger's record may claim anything."""
+    sizes = (geometry.height, geometry.width)
+    return (
+        geometry.dtype in TYPES[image_format]
+        and all(1 <= size <= LONGEST_SIDE for size in sizes)
+        and all(math.isfinite(mm) and 0 < mm < LARGEST_VOXEL for mm in geometry.voxel_size)
+    )
 
 
 def little_endian(pixels: NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -23,7 +23,7 @@ IMAGE = re.compile(
 )
 FOLDERS = re.compile(r"images|images/\d{3,6}|report|attestations", re.ASCII)
 LONGEST_NAME = 40  # characters of a channel in a file name
-LARGEST_TEXT = 64 << 20  # bytes of one document; a table of a million images takes as much
+LARGEST_TABLE, LARGEST_TEXT = 512 << 20, 8 << 20  # bytes: manifest and tables grow with the images, pages do not
 LARGEST_IMAGE = 1 << 30  # bytes of one image file
 DEEPEST = 4
 
@@ -91,6 +91,7 @@ def _fault(path: str, entry: os.DirEntry[str]) -> tuple[str, str] | None:
         return "hidden-file", "It is hidden: its name starts with a dot."
     if not allowed(path):
         return "unexpected-file", "No package has a file of this name or type here."
-    if about.st_size > (LARGEST_IMAGE if IMAGE.fullmatch(path) else LARGEST_TEXT):
+    table = path in (MANIFEST, TABLE, PNG_TABLE)
+    if about.st_size > (LARGEST_IMAGE if IMAGE.fullmatch(path) else LARGEST_TABLE if table else LARGEST_TEXT):
         return "too-large", f"It has {about.st_size} bytes, more than any such file of a package."
     return None

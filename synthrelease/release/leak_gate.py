@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from synthrelease import fingerprints
+from synthrelease.decision.decide import shipped_words
 from synthrelease.decision.folder import Evidence
 from synthrelease.errors import IntegrityError
 from synthrelease.progress import Progress
@@ -70,6 +71,12 @@ def said(record: PublicRecord) -> Iterator[tuple[str, str]]:
         yield f"measurement {measurement.name}", " ".join((measurement.name, measurement.extractor, measurement.note))
     if record.utility:
         yield "segmenter", record.utility.segmenter
+    ours = shipped_words()
+    for place, text in [("policy", record.policy)] + [
+        ("policy rule", text) for item in record.findings for text in (item.rule, item.reason, item.source)
+    ]:
+        if text not in ours:
+            yield place, text
 
 
 def _in_document(root: Path, path: str, names: KnownNames, real: frozenset[str]) -> list[PackageProblem]:
@@ -160,7 +167,10 @@ def _json_strings(text: str) -> Iterator[str]:
             for item in value:
                 yield from walk(item)
 
-    yield from walk(json.loads(text))
+    try:
+        yield from walk(json.loads(text))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def readings(path: str, text: str) -> list[str]:

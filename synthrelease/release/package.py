@@ -211,7 +211,8 @@ def _refuse_leaks(root: Path, evidence: Evidence, record: PublicRecord, progress
         listed = "\n".join(f"{leak.path}: {leak.text}" for leak in found[:MOST_LEAKS])
         raise LeakError(
             f"No package was written: it would have held what must not leave.\n{listed}{more}",
-            "Take it out of what you said about the release, or of the images, and run the same command again.",
+            "Take it out of what was said about the release (options, approvals, your policy) or of the images, and "
+            "run the same command again.",
         )
     written = verify.check(root, images=False)
     if not written.intact:
@@ -258,6 +259,9 @@ def _refuse_place(evidence: Evidence, out: Path) -> None:
     inside, place = evidence.folder.resolve(), out.resolve()
     if place == inside or inside in place.parents:
         raise SettingsError(f"{out} lies in the evidence folder, which never leaves.", "Choose another --out.")
+    within = next((folder for folder in place.parents if (folder / layout.MANIFEST).exists()), None)
+    if within is not None:
+        raise SettingsError(f"{out} lies in the package {within}, which is sealed.", "Choose another --out.")
 
 
 def _refuse_key_inside(path: Path, evidence: Evidence, out: Path) -> None:

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 
 from synthrelease import store
 from synthrelease.errors import IntegrityError, StoreError
-from synthrelease.release import attestation, layout, manifest, signing
-from synthrelease.release.image_files import ImageFiles
+from synthrelease.release import attestation, export, layout, manifest, signing
+from synthrelease.release.image_files import ImageFiles, geometry_of
 from synthrelease.release.known_names import absolute_paths
 from synthrelease.release.leak_gate import DOCUMENTS, readings
 from synthrelease.release_records import PackageProblem, PublicRecord, Signer, Verification
 
-_ACTIVE = re.compile(r"<\s*(?:script|iframe|object|embed|form|base|link)\b|<[^>]+\son\w+\s*=", re.IGNORECASE)
+_ACTIVE = re.compile(r"<\s{0,9}(?:script|iframe|object|embed|form|base|link)\b", re.IGNORECASE)
+_HANDLER = re.compile(r"[\s/\"']on\w+\s*=", re.IGNORECASE)
 
 
 def verify(package: Path, key: Path | None = None) -> Verification:
@@ -84,13 +85,18 @@ def _record(root: Path, files: Mapping[str, int], problems: list[PackageProblem]
     if layout.RECORD not in files:
         return None
     try:
-        return PublicRecord.model_validate_json((root / layout.RECORD).read_bytes())
+        record = PublicRecord.model_validate_json((root / layout.RECORD).read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "it"
         text = f"It is no record of a release: {place}: {first['msg']}."
         problems.append(PackageProblem(code="bad-record", path=layout.RECORD, text=text))
         return None
+    if not export.possible(geometry_of(record.images), record.options.image_format):
+        text = "It is no record of a release: no image file has the size, number type or voxel size that it names."
+        problems.append(PackageProblem(code="bad-record", path=layout.RECORD, text=text))
+        return None
+    return record
 
 
 def _signed(
@@ -151,10 +157,18 @@ def _documents(root: Path, files: Mapping[str, int]) -> list[PackageProblem]:
             PackageProblem(code="absolute-path", path=path, text=f"It names a place on a computer: {place[:80]!r}.")
             for place in found
         ]
-        if path == layout.PAGE and _ACTIVE.search(text):
+        if path == layout.PAGE and _is_active(text):
             text = "It holds scripts, forms or other active content; a report holds none."
             problems.append(PackageProblem(code="active-content", path=path, text=text))
     return problems
+
+
+def _is_active(page: str) -> bool:
+    """Say whether a page does things; each character is looked at once, however hostile the page."""
+    if _ACTIVE.search(page):
+        return True
+    tags = (piece[piece.index("<") :] for piece in page.split(">") if "<" in piece)
+    return any(_HANDLER.search(tag) for tag in tags)
 
 
 def _images(reader: ImageFiles, files: Iterable[str], told: Iterable[PackageProblem]) -> list[PackageProblem]:

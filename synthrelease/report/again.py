@@ -56,6 +56,13 @@ def render(path: Path, out: Path | None) -> tuple[Path, ...]:
 
 
 def _evidence(evidence: Evidence, out: Path | None) -> Path:
+    sealed = () if out is None else (out.resolve(), *out.resolve().parents)
+    within = next((folder for folder in sealed if (folder / RECORD).is_file()), None)
+    if within is not None:
+        raise DecisionError(
+            f"{within} is a package, and this report shows patients' images: it must stay inside.",
+            "Choose another --out.",
+        )
     decision = evidence.decision()
     folder = evidence.folder if out is None else store.private_folder(out)
     return write_audit_report(

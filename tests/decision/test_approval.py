@@ -6,10 +6,10 @@ import datetime
 import json
 
 import pytest
-from decision_helpers import alarm, clean_record, decided, say, with_alarms, write_evidence
+from decision_helpers import SYNTHETIC, alarm, clean_record, decided, say, with_alarms, write_evidence
 
-from synthrelease.decision import approval, log
-from synthrelease.decision.folder import open_evidence, write_record
+from synthrelease.decision import approval, keeping, log
+from synthrelease.decision.folder import open_evidence, write_pairs, write_record
 from synthrelease.errors import DecisionError, IntegrityError, NotApprovedError, RejectedError
 from synthrelease.release_records import QualityRecord
 
@@ -92,11 +92,24 @@ def test_a_person_who_rejects_ends_the_approvals_before(clean):
         approval.in_force(clean)
 
 
+def audited_again(evidence):
+    """Seal what lies in the evidence folder now, as an audit does when it ends."""
+    keeping.note_audit(evidence.folder, synthetic=SYNTHETIC, verdict="pass", images=1, attempt=1)
+
+
+def edit_audit(evidence):
+    write_record(evidence.folder / "audit.json", evidence.audit.model_copy(update={"alpha": 0.02}))
+
+
+def edit_images(evidence):
+    (evidence.folder / "images.csv").write_text("image_id,pixels_sha256\nmade/000.png,0\n")
+
+
 CHANGES = {
-    "audit": lambda e: write_record(e.folder / "audit.json", e.audit.model_copy(update={"alpha": 0.02})),
+    "audit": lambda e: (edit_audit(e), audited_again(e)),
     "quality": lambda e: write_record(e.folder / "quality.json", QualityRecord(measurements=())),
     "policy": lambda e: (e.folder / "policy.toml").write_text((e.folder / "policy.toml").read_text() + "\n"),
-    "image list": lambda e: (e.folder / "images.csv").write_text("image_id,pixels_sha256\nmade/000.png,0\n"),
+    "image list": lambda e: (edit_images(e), audited_again(e)),
     "a reader": lambda e: say(e, e.pairs()[0], "copy"),
 }
 
@@ -115,6 +128,71 @@ def test_an_approval_lapses_when_what_it_was_given_for_changes(tmp_path, change)
     if decided(open_evidence(tmp_path), "controlled").decision != "REJECT" and change is not CHANGES["policy"]:
         with pytest.raises(NotApprovedError, match="lapsed"):
             approval.in_force(open_evidence(tmp_path))
+
+
+EDITS = {
+    "audit.json": edit_audit,
+    "images.csv": edit_images,
+    "fingerprints.txt": lambda e: (e.folder / "fingerprints.txt").write_text("0" * 64 + "\n"),
+    "identities.json": lambda e: (e.folder / "identities.json").write_text("{}"),
+    "pairs/index.json": lambda e: write_pairs(e.folder, ()),
+    "kept-sha256.txt": lambda e: (e.folder / "kept-sha256.txt").write_text(""),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edited_evidence_never_gets_an_approve_and_nobody_can_sign_for_it(tmp_path, name):
+    """Else whoever edits it decides and approves anew; the leak gate trusts names and fingerprints in it."""
+    evidence = write_evidence(tmp_path, with_alarms(alarm(1)))
+    say(evidence, evidence.pairs()[0], "not a copy")
+    decided(evidence, "controlled")
+    approve(evidence)
+
+    EDITS[name](evidence)
+    for act in (approve, approval.in_force):
+        with pytest.raises(IntegrityError, match=name):
+            act(open_evidence(tmp_path))
+    edited(decided(open_evidence(tmp_path), "controlled"), name)
+    with pytest.raises(IntegrityError, match=name):
+        approve(open_evidence(tmp_path))
+
+
+def edited(decision, name):
+    """Check that a decision says which file was edited, and does not approve."""
+    assert decision.decision in ("INCOMPLETE", "REJECT")
+    assert decision.findings[0].rule == "Evidence is what the audit wrote"
+    assert name in decision.findings[0].detail
+
+
+def test_pictures_of_pairs_may_be_destroyed_but_not_exchanged(tmp_path):
+    picture = tmp_path / "pairs" / "0123456789ab.npz"
+    picture.parent.mkdir()
+    picture.write_bytes(b"pixels")
+    evidence = write_evidence(tmp_path)
+    picture.write_bytes(b"others")
+    edited(decided(evidence, "controlled"), "0123456789ab")
+
+    picture.unlink()
+    assert decided(evidence, "controlled").decision == "APPROVE"
+
+
+def test_nobody_can_sign_for_evidence_without_its_log(clean):
+    (clean.folder / log.NAME).unlink()
+    with pytest.raises(IntegrityError, match="Lines are missing"):
+        decided(clean, "controlled")
+
+    (clean.folder / log.HEAD).unlink()
+    edited(decided(clean, "controlled"), "decisions.jsonl")
+    with pytest.raises(IntegrityError, match="knows no audit"):
+        approve(clean)
+
+
+def test_an_approval_by_somebody_who_turns_out_to_have_made_the_generator_no_longer_counts(clean):
+    approve(clean)
+    decided(clean, "controlled", generator_authors=["a.  STEWARD"])
+
+    with pytest.raises(NotApprovedError, match="made the generator"):
+        approval.in_force(clean)
 
 
 def test_deciding_again_on_the_same_evidence_keeps_the_approval(clean):

@@ -251,6 +251,7 @@ def test_there_must_be_something_to_take_out_and_something_left(tmp_path):
 
     evidence = write_evidence(tmp_path / "all", with_alarms(alarm(1)))
     (evidence.folder / "images.csv").write_text(f"image_id,pixels_sha256\nmade/001.png,{'0' * 64}\n")
+    keeping.note_audit(evidence.folder, synthetic=SYNTHETIC, verdict="pass", images=1, attempt=1)
     with pytest.raises(DecisionError, match="nothing would remain"):
         deciding.removable(evidence, decided(evidence))
 
@@ -271,6 +272,7 @@ def test_pairs_of_an_earlier_audit_do_not_speak_for_this_one(tmp_path):
     evidence = write_evidence(tmp_path, with_alarms(alarm(1)))
     say(evidence, evidence.pairs()[0], "not a copy")
     write_pairs(tmp_path, (pair_of(alarm(1), pair_id="f" * 12),))
+    keeping.note_audit(evidence.folder, synthetic=SYNTHETIC, verdict="pass", images=1, attempt=1)
 
     assert finding(decided(evidence), "unread_alarms").value == 1
 

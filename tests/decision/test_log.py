@@ -82,6 +82,19 @@ def test_a_line_cut_short_by_a_crash_is_dropped_and_the_log_goes_on(three):
     assert [entry.action for entry in log.read(three)] == ["approve"] * 3 + ["withdraw"]
 
 
+@pytest.mark.parametrize("cut", [1, None])
+def test_a_log_that_lost_its_last_line_is_noticed(three, cut):
+    """A chain without its end is still a chain, and the end may have been a rejection."""
+    log.append(three, "reject", by="D")
+    content = (three / log.NAME).read_bytes()
+    (three / log.NAME).write_bytes(content[: -cut if cut else content.rstrip().rfind(b"\n") + 1])
+
+    with pytest.raises(IntegrityError, match="Lines are missing at the end"):
+        log.read(three)
+    with pytest.raises(IntegrityError, match="Lines are missing at the end"):
+        log.append(three, "approve", by="E")
+
+
 def test_many_writers_at_once_lose_nothing(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: log.append(tmp_path, "pair", by=f"reader {i}"), range(40)))

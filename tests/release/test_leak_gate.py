@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from package_helpers import HOME, SUBJECTS, agree, evidence_in, images_of, options, packed, real_planes, volume_ids
 from PIL import Image
-from release_sample import sample_quality, sample_utility
+from release_sample import sample_decision, sample_quality, sample_utility
 from sample import sample_record
 
 from synthrelease.decision.folder import open_evidence
@@ -109,6 +109,20 @@ def test_a_patient_in_an_approval_is_found(tmp_path: Path) -> None:
         agree(evidence, **changes)
         with pytest.raises(LeakError, match=r"approval 1|tcga"):
             build(evidence, lambda: images, tmp_path / "release", options())
+
+
+def test_a_patient_in_the_users_own_policy_is_found(tmp_path: Path) -> None:
+    """Letters alone and small numbers count in what people write, and people write policies."""
+    known = Identities(subjects=("Lindqvist", "17"), images=(), paths=())
+    rule = sample_decision().findings[0]
+    for number, changes in enumerate(
+        ({"rule": "As for Lindqvist"}, {"reason": "Asked for by patient 17."}, {"source": "Letter of Lindqvist"})
+    ):
+        place = tmp_path / str(number)
+        evidence_in(place, images_of(), identities=known, findings=(rule.model_copy(update=changes),))
+        assert "Policy rule holds" in caught(place)
+    evidence_in(tmp_path / "name", images_of(), identities=known, policy="lindqvist")
+    assert "Policy holds 'lindqvist'" in caught(tmp_path / "name")
 
 
 def test_a_patient_in_an_override_or_a_measurement_is_found_or_left_out(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from package_helpers import agree, decide, evidence_in, images_of, options, packed, volume_ids
 
-from synthrelease.decision import approval, folder
+from synthrelease.decision import approval, folder, keeping
 from synthrelease.decision.folder import open_evidence
 from synthrelease.errors import (
     DecisionError,
@@ -131,7 +131,10 @@ def test_there_is_no_package_without_an_approval_in_force(tmp_path: Path) -> Non
     with pytest.raises(NotApprovedError, match="withdrawn"):
         attempt()
     agree(evidence)
-    folder.write_images(evidence.folder, {"made/0000.png": "0" * 64})  # the approval is older than this list
+    folder.write_images(evidence.folder, {"made/0000.png": "0" * 64})
+    with pytest.raises(IntegrityError, match="not what the audit wrote"):
+        attempt()
+    keeping.note_audit(evidence.folder, synthetic="", verdict="pass", images=1, attempt=1)  # newer than the approval
     with pytest.raises(SynthreleaseError, match="older than the evidence"):
         attempt()
     decide(evidence.folder, decision="REJECT")

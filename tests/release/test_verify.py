@@ -9,9 +9,11 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from package_helpers import codes, tampered
@@ -268,6 +270,61 @@ def test_what_a_new_signature_cannot_hide_is_caught(built: dict[str, Path], tmp_
     image_format, change, code = INSIDE[tampering]
     found = verify(tampered(built[image_format], tmp_path / "release", deep(change)))
     assert code in {code for code, _ in codes(found)}, codes(found)
+
+
+NESTED = "[" * 100_000 + "]" * 100_000
+HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "metadata nested without end": (put(layout.CROISSANT, NESTED.encode()), "bad-text"),
+    "a record nested without end": (put(layout.RECORD, NESTED.encode()), "bad-record"),
+    "a number type that is none": (edit(layout.RECORD, '"dtype": "uint8"', '"dtype": "object"'), "bad-record"),
+    "sides that no file can have": (edit(layout.RECORD, '"height": 24', '"height": 70000'), "bad-record"),
+    "a page of unclosed tags": (put(layout.PAGE, b"<a b" * 500_000), "changed-file"),
+    "an event handler": (edit(layout.PAGE, "</body>", "<p class='x'onclick = 'y()'></p></body>"), "active-content"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_documents_are_named_quickly_and_never_crash_the_check(
+    built: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    change, code = HOSTILE[name]
+    started = time.monotonic()
+    found = verify(tampered(built["nifti"], tmp_path / "release", change))
+    assert code in {code for code, _ in codes(found)}
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"predicate": []}', NESTED.encode()])
+def test_what_was_signed_may_be_anything(built: dict[str, Path], tmp_path: Path, content: bytes) -> None:
+    found = verify(tampered(built["nifti"], tmp_path / "release", signed_again(content, tmp_path)))
+    assert codes(found) == {("bad-statement", layout.ATTESTATION)}
+
+
+@pytest.mark.parametrize("changes", [{"subject": 5}, {"log": "/".join(("", "home", "anna", "log"))}])
+def test_a_statement_with_other_things_in_it_does_not_pass(
+    built: dict[str, Path], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    sealed = json.loads((built["nifti"] / layout.ATTESTATION).read_text())
+    statement = json.loads(base64.b64decode(sealed["payload"]))
+    statement["subject"] = changes.get("subject", statement["subject"])
+    statement["predicate"]["evidence"]["log"] = changes.get("log", "0" * 64)
+    change = signed_again(json.dumps(statement).encode(), tmp_path)
+    assert codes(verify(tampered(built["nifti"], tmp_path / "release", change))) == {
+        ("bad-statement", layout.ATTESTATION)
+    }
+
+
+def signed_again(content: bytes, place: Path) -> Callable[[Path], object]:
+    """Return a change that signs this content with another key, and encloses that key."""
+    signing.new_key(place / "attacker.pem")
+    key = signing.load_key(place / "attacker.pem")
+
+    def change(package: Path) -> None:
+        (package / layout.PUBLIC_KEY).write_bytes(key.public_pem)
+        list_again(package)
+        (package / layout.ATTESTATION).write_text(signing.envelope(content, key))
+
+    return change
 
 
 def test_a_statement_about_another_release_does_not_fit(built: dict[str, Path], tmp_path: Path) -> None:

@@ -116,6 +116,17 @@ def test_an_evidence_folder_can_be_reported_elsewhere_for_the_owner_alone(eviden
     assert not (evidence.folder / "report.html").exists()
 
 
+@pytest.mark.parametrize("inside", [".", "pages"])
+def test_the_internal_report_is_never_written_into_a_package(evidence, tmp_path, inside):
+    package = tmp_path / "release"
+    (package / "report").mkdir(parents=True)
+    (package / "report" / "record.json").write_text("{}")
+
+    with pytest.raises(DecisionError, match="must stay inside"):
+        render(evidence.folder, package / inside)
+    assert [path.name for path in package.rglob("*")] == ["report", "record.json"]
+
+
 def test_an_edited_log_is_not_reported(evidence):
     place = evidence.folder / log.NAME
     place.write_text(place.read_text(encoding="utf-8").replace("cccc", "dddd"), encoding="utf-8")
