@@ -297,3 +297,21 @@ class AuditRecord(Record):
     warnings: tuple[str, ...] = ()
     inputs: Inputs
     made_with: MadeWith
+
+
+class NetworkSize(Record):
+    """How large one network is."""
+
+    parameters: int
+    mapping: int | None = Field(default=None, description="Of these, in the mapping from z to w; null without one")
+
+
+class TrainingPlan(Record):
+    """Settings and network sizes of one generator at one resolution."""
+
+    generator: str
+    config: str
+    resolution: int = Field(description="Height and width, pixels")
+    channels: int
+    settings: dict[str, object]
+    networks: dict[str, NetworkSize] = Field(description="generator and discriminator, or denoiser")

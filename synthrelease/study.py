@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import datetime
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from synthrelease import opening, policy, store
-from synthrelease.decision import approval, keeping, log
+from synthrelease import auditing, opening, policy, store
+from synthrelease.decision import approval
 from synthrelease.decision import decide as deciding
-from synthrelease.decision.folder import Evidence, open_evidence
-from synthrelease.errors import SettingsError, SynthreleaseError
-from synthrelease.image_set import ImageSet
+from synthrelease.decision.folder import open_evidence
+from synthrelease.errors import SettingsError
+from synthrelease.image_set import ImageSet, open_set
 from synthrelease.progress import SILENT, Progress
-from synthrelease.records import AuditRecord
+from synthrelease.records import AuditRecord, TrainingPlan
 from synthrelease.release_records import (
     Approval,
     DecisionRecord,
@@ -27,18 +25,15 @@ from synthrelease.release_records import (
     QualityRecord,
     Reading,
     ReleaseOptions,
-    Removal,
     UtilityRecord,
     Verification,
 )
 from synthrelease.settings import AuditSettings, PhantomSettings, PrepareSettings
 
-_LOG = logging.getLogger(__name__)
-
 if TYPE_CHECKING:  # science folders load torch; each verb imports what it needs
     from synthrelease.features.cache import CacheContent
     from synthrelease.features.weights import InstalledWeights, Listing
-    from synthrelease.privacy.audit import Audit
+    from synthrelease.generators.sampling import SampleRecord
 
 
 def phantom(out: Path, settings: PhantomSettings, progress: Progress = SILENT) -> list[Path]:
@@ -61,6 +56,61 @@ def prepare(
     return prepare_cohort(cohort, out, settings, lists=lists, progress=progress)
 
 
+def train_plan(generator: str, *, config: str | None, resolution: int, channels: int) -> TrainingPlan:
+    """Return settings and network sizes of a generator, without images and without making any weight."""
+    from synthrelease.generators.plans import plan
+
+    return plan(generator, config=config, resolution=resolution, channels=channels)
+
+
+def train(
+    generator: str,
+    *,
+    images: Path,
+    out: Path,
+    steps: int | None = None,
+    kimg: float | None = None,
+    resolution: int = 256,
+    config: str | None = None,
+    resume: bool = False,
+    progress: Progress = SILENT,
+    device: str = "auto",
+    **training: Any,
+) -> Path:
+    """Train a generator on an image set for ``steps`` steps, or until it saw ``kimg`` thousand images."""
+    from synthrelease.generators.plans import trained
+
+    return trained(
+        generator,
+        images=open_set(images, check_content=True),
+        out=out,
+        steps=steps,
+        kimg=kimg,
+        resolution=resolution,
+        config=config,
+        resume=resume,
+        progress=progress,
+        device=device,
+        training=training,
+    )
+
+
+def sample(
+    model: Path,
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    sampler: str | None = None,
+    sampling_steps: int | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> SampleRecord:
+    """Make an image set with a trained model, image i from seed i alone; a rerun goes on where the last one stopped."""
+    from synthrelease.generators.plans import sampled
+
+    return sampled(model, seeds, out, sampler=sampler, steps=sampling_steps, device=device, progress=progress)
+
+
 def audit(
     *,
     train: Path,
@@ -81,7 +131,7 @@ def audit(
         cache=store.cache_folder(),
         progress=progress,
     )
-    return _audit_into(evidence, roles, settings, progress)
+    return auditing.audit_into(evidence, roles, settings, progress)
 
 
 def audit_arrays(
@@ -125,8 +175,8 @@ def audit_arrays(
         opening.NOWHERE,
     )
     if out is None:
-        return _audited(roles, settings, progress).record
-    return _audit_into(store.private_folder(out / "evidence"), roles, settings, progress)
+        return auditing.audited(roles, settings, progress).record
+    return auditing.audit_into(store.private_folder(out / "evidence"), roles, settings, progress)
 
 
 def release_policy(name: str) -> tuple[policy.Policy, str]:
@@ -164,9 +214,9 @@ def decide(
     decision = deciding.decide(opened, rules, text, generator_authors=generator_authors)
     if remove_suspects:
         removal = deciding.removable(opened, decision)
-        _audit_without(opened, removal, progress)
+        auditing.audit_without(opened, removal, progress)
         decision = deciding.decide(open_evidence(evidence), rules, text)
-    _write_report(opened.folder)
+    auditing.write_report(opened.folder)
     return decision
 
 
@@ -182,7 +232,7 @@ def approve(
     """Record an approval; return those that stand, and how many different people are needed."""
     opened = open_evidence(evidence)
     approvals = approval.approve(opened, by=by, role=role, reason=reason, conditions=conditions, review_by=review_by)
-    _write_report(opened.folder)
+    auditing.write_report(opened.folder)
     return approvals
 
 
@@ -190,7 +240,7 @@ def refuse(evidence: Path, *, by: str, role: str, reason: str, withdraw: bool = 
     """Record that a person rejects a release, or withdraws what was approved."""
     opened = open_evidence(evidence)
     (approval.withdraw if withdraw else approval.reject)(opened, by=by, role=role, reason=reason)
-    _write_report(opened.folder)
+    auditing.write_report(opened.folder)
 
 
 def review(evidence: Path, *, by: str, port: int, open_browser: bool, say: Callable[[str], None]) -> Reading:
@@ -272,78 +322,3 @@ def cache_clear(*, weights: bool = False) -> CacheContent:
     from synthrelease.features.cache import clear_cache
 
     return clear_cache(weights=weights)
-
-
-def _audited(roles: opening.OpenRoles, settings: AuditSettings, progress: Progress) -> Audit:
-    from synthrelease.privacy.audit import audit as run
-
-    cache = store.cache_folder()
-    extractors, unfitted = opening.extractors(settings, roles.train, cache, progress)
-    found = run(
-        train=roles.train,
-        holdout=roles.holdout,
-        synthetic=roles.synthetic,
-        extractors=extractors,
-        unfitted=unfitted,
-        settings=settings,
-        made_with=opening.made_with(settings),
-        cache=cache,
-        progress=progress,
-        excluded=settings.exclude,
-    )
-    verdict, findings = policy.judge(policy.measures_of(found.record), policy.built_in(settings.power_floor))
-    return replace(found, record=found.record.model_copy(update={"verdict": verdict, "findings": findings}))
-
-
-def _audit_into(
-    evidence: Path, roles: opening.OpenRoles, settings: AuditSettings, progress: Progress, *warnings: str
-) -> AuditRecord:
-    """Audit, and write everything that the evidence folder holds; an earlier attempt is put aside first."""
-    from synthrelease.privacy.readers import pairs_to_read, reading_order
-
-    content = roles.synthetic.content
-    attempt = max(settings.attempt, keeping.next_attempt(evidence, content))
-    found = _audited(roles, settings.model_copy(update={"attempt": attempt}), progress)
-    record = found.record.model_copy(update={"warnings": (*found.record.warnings, *warnings)})
-    keeping.put_aside(evidence, content)
-    keeping.keep_inputs(
-        evidence,
-        train=roles.train,
-        holdout=roles.holdout,
-        synthetic=roles.synthetic,
-        sources=roles.sources,
-        cache=store.cache_folder(),
-        progress=progress,
-    )
-    pairs = ((pair.info, pair.images()) for pair in pairs_to_read(found))
-    keeping.keep_pairs(evidence, pairs, lambda infos: reading_order(infos, settings.seed))
-    record = keeping.keep_audit(evidence, record)
-    keeping.note_audit(
-        evidence, synthetic=content, verdict=record.verdict, images=len(roles.synthetic), attempt=attempt
-    )
-    _write_report(evidence)
-    return record
-
-
-def _audit_without(evidence: Evidence, removal: Removal, progress: Progress) -> AuditRecord:
-    """Audit what remains without the removed images, and log what was removed."""
-    sources = evidence.sources()
-    settings = opening.settings_of(evidence.audit, sources)
-    smaller = sources.model_copy(update={"removed": (*sources.removed, *removal.images)})
-    roles = opening.open_again(smaller, settings, store.cache_folder(), progress)
-    log.append(evidence.folder, "remove", data=removal.model_dump(mode="json"))
-    warning = (
-        f"{len(smaller.removed)} images were taken out as suspects before this audit. That none of what remains is a "
-        "suspect shows nothing by itself: the decision counts what may remain."
-    )
-    return _audit_into(evidence.folder, roles, settings, progress, warning)
-
-
-def _write_report(evidence: Path) -> None:
-    """Write the internal report; what was decided or signed stands in the log, whether or not its page can be drawn."""
-    from synthrelease.report.again import render
-
-    try:
-        render(evidence, None)
-    except SynthreleaseError as error:
-        _LOG.warning("report.html was not written: %s Later: synthrelease report EVIDENCE.", error.problem)

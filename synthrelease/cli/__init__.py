@@ -22,6 +22,8 @@ REPORT = (
 COMMANDS = {  # name: module within synthrelease.cli, and where not `command` its name; in the order of the work
     "phantom": "phantom",
     "prepare": "prepare",
+    "train": "train",
+    "sample": "sample",
     "audit": "audit",
     "review": "review",
     "decide": "decide",

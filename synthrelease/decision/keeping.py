@@ -67,7 +67,7 @@ def keep_pairs(
     pairs: Iterable[tuple[PairInfo, dict[str, Pixels]]],
     order: Callable[[list[PairInfo]], list[PairInfo]],
 ) -> None:
-    """Write each pair's pixels (c, s, s) in [0, 1] as 8-bit `pairs/<id>.npz`, then their index; older pairs go."""
+    """Write each pair's pixels (c, s, s) in [0, 1] as 8-bit `pairs/<id>.npz`, then their index."""
     place = store.private_folder(folder / PAIRS)
     written: list[PairInfo] = []
     for info, images in pairs:
@@ -76,17 +76,27 @@ def keep_pairs(
             np.savez_compressed(file, allow_pickle=False, **levels)
         written.append(info)
     write_pairs(folder, order(written))
-    names = {f"{info.pair_id}.npz" for info in written}
-    for old in place.glob("*.npz"):
-        if old.name not in names:
+
+
+def timeless(record: AuditRecord) -> AuditRecord:
+    """Return the record without date and duration, in which alone equal audits differ."""
+    return record.model_copy(update={"made_with": record.made_with.model_copy(update={"date": "", "seconds": 0.0})})
+
+
+def take_pairs(folder: Path, source: Path) -> None:
+    """Copy the pairs that lie in ``source`` into the evidence folder; older pairs go."""
+    place = store.private_folder(folder / PAIRS)
+    files = {file.name: file for file in (source / PAIRS).iterdir()}
+    for name, file in files.items():
+        with store.atomic_path(place / name) as partial:
+            shutil.copyfile(file, partial)
+    for old in place.iterdir():
+        if old.name not in files:
             old.unlink()
 
 
 def keep_audit(folder: Path, record: AuditRecord) -> AuditRecord:
     """Write `audit.json`, unless the one that lies there says the same: then decisions and approvals stay in force."""
-
-    def timeless(one: AuditRecord) -> AuditRecord:
-        return one.model_copy(update={"made_with": one.made_with.model_copy(update={"date": "", "seconds": 0.0})})
 
     if (folder / AUDIT).is_file():
         with contextlib.suppress(IntegrityError):

@@ -24,6 +24,8 @@ from synthrelease.release_records import PairInfo
 
 Image = NDArray[np.float32]
 
+VERSION = "readers-1"
+
 MOST_BELOW_ALARM = 200  # suspects kept for readers beside every alarm
 PLANTED_SHARE, FEWEST_PLANTED, MOST_PLANTED = 0.1, 3, 20  # known copies among the pairs to read
 

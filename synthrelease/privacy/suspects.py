@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthrelease.image_set import ImageSet
-from synthrelease.privacy import screening
+from synthrelease.privacy import confirmation, screening
 from synthrelease.privacy.calibration import Thresholds
 from synthrelease.privacy.confirmation import SIZE, Matches, Prepared, confirm
 from synthrelease.privacy.gallery import Frame, Screened, prepared_set
 from synthrelease.privacy.parts import PartMatches
 from synthrelease.privacy.queries import of_set
+from synthrelease.privacy.remembered import remembered
 from synthrelease.privacy.roles import Roles
 from synthrelease.records import PartName, PartSuspect, Suspect
 from synthrelease.settings import AuditSettings
@@ -137,9 +138,16 @@ def _nearest_of_shown(roles: Roles, rows: NDArray[np.int64], frame: Frame) -> di
     """Return the most similar holdout image of the shown synthetic images: what a stranger looks like."""
     if roles.holdout is None or not len(rows):
         return {}
-    queries = prepared_set(roles.synthetic, frame, "synthetic").take(rows)
-    matches = nearest_of(queries, prepared_set(roles.holdout, frame, "holdout"))
-    return {int(row): (int(matches.index[i]), float(matches.score[i])) for i, row in enumerate(rows)}
+    holdout = roles.holdout
+
+    def compute() -> list[tuple[int, float]]:
+        queries = prepared_set(roles.synthetic, frame, "synthetic").take(rows)
+        matches = nearest_of(queries, prepared_set(holdout, frame, "holdout"))
+        return [(int(index), float(score)) for index, score in zip(matches.index, matches.score, strict=True)]
+
+    shaped = [confirmation.VERSION, roles.synthetic.content, holdout.content, frame.channels, frame.size, rows.tolist()]
+    found = remembered(frame, "Nearest holdout images", shaped, list[tuple[int, float]], compute)
+    return {int(row): near for row, near in zip(rows, found, strict=True)}
 
 
 def nearest_of(queries: Prepared, holdout: Prepared) -> Matches:

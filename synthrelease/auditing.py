@@ -1,0 +1,107 @@
+"""One audit from opened roles to a complete evidence folder, and again without the images that were taken out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synthrelease import opening, policy, store
+from synthrelease.decision import keeping, log
+from synthrelease.decision.folder import Evidence
+from synthrelease.errors import SynthreleaseError
+from synthrelease.progress import Progress
+from synthrelease.records import AuditRecord
+from synthrelease.release_records import Removal
+from synthrelease.settings import AuditSettings
+
+if TYPE_CHECKING:  # it loads torch
+    from synthrelease.privacy.audit import Audit
+
+_LOG = logging.getLogger(__name__)
+
+
+def audited(roles: opening.OpenRoles, settings: AuditSettings, progress: Progress) -> Audit:
+    """Return what an audit of opened roles found, with the verdict of the audit's own policy."""
+    from synthrelease.privacy.audit import audit as run
+
+    cache = store.cache_folder()
+    extractors, unfitted = opening.extractors(settings, roles.train, cache, progress)
+    found = run(
+        train=roles.train,
+        holdout=roles.holdout,
+        synthetic=roles.synthetic,
+        extractors=extractors,
+        unfitted=unfitted,
+        settings=settings,
+        made_with=opening.made_with(settings),
+        cache=cache,
+        progress=progress,
+        excluded=settings.exclude,
+    )
+    verdict, findings = policy.judge(policy.measures_of(found.record), policy.built_in(settings.power_floor))
+    return replace(found, record=found.record.model_copy(update={"verdict": verdict, "findings": findings}))
+
+
+def audit_into(
+    evidence: Path, roles: opening.OpenRoles, settings: AuditSettings, progress: Progress, *warnings: str
+) -> AuditRecord:
+    """Audit, and write everything that the evidence folder holds; an earlier attempt is put aside first."""
+    content = roles.synthetic.content
+    attempt = max(settings.attempt, keeping.next_attempt(evidence, content))
+    found = audited(roles, settings.model_copy(update={"attempt": attempt}), progress)
+    record = found.record.model_copy(update={"warnings": (*found.record.warnings, *warnings)})
+    keeping.put_aside(evidence, content)
+    keeping.keep_inputs(
+        evidence,
+        train=roles.train,
+        holdout=roles.holdout,
+        synthetic=roles.synthetic,
+        sources=roles.sources,
+        cache=store.cache_folder(),
+        progress=progress,
+    )
+    keeping.take_pairs(evidence, _pairs(found, record))
+    record = keeping.keep_audit(evidence, record)
+    keeping.note_audit(
+        evidence, synthetic=content, verdict=record.verdict, images=len(roles.synthetic), attempt=attempt
+    )
+    write_report(evidence)
+    return record
+
+
+def _pairs(found: Audit, record: AuditRecord) -> Path:
+    """Return a folder with the pairs for readers, from the cache where the same audit made them before."""
+    from synthrelease.privacy.readers import VERSION, pairs_to_read, reading_order
+
+    def make(folder: Path) -> None:
+        pairs = ((pair.info, pair.images()) for pair in pairs_to_read(found))
+        keeping.keep_pairs(folder, pairs, lambda infos: reading_order(infos, record.made_with.seed))
+
+    made_from = [VERSION, store.digest(keeping.timeless(record).model_dump(mode="json"))]
+    return store.result(store.cache_folder(), "pairs", made_from, make)
+
+
+def audit_without(evidence: Evidence, removal: Removal, progress: Progress) -> AuditRecord:
+    """Audit what remains without the removed images, and log what was removed."""
+    sources = evidence.sources()
+    settings = opening.settings_of(evidence.audit, sources)
+    smaller = sources.model_copy(update={"removed": (*sources.removed, *removal.images)})
+    roles = opening.open_again(smaller, settings, store.cache_folder(), progress)
+    log.append(evidence.folder, "remove", data=removal.model_dump(mode="json"))
+    warning = (
+        f"{len(smaller.removed)} images were taken out as suspects before this audit. That none of what remains is a "
+        "suspect shows nothing by itself: the decision counts what may remain."
+    )
+    return audit_into(evidence.folder, roles, settings, progress, warning)
+
+
+def write_report(evidence: Path) -> None:
+    """Write the internal report; what was decided or signed stands in the log, whether or not its page can be drawn."""
+    from synthrelease.report.again import render
+
+    try:
+        render(evidence, None)
+    except SynthreleaseError as error:
+        _LOG.warning("report.html was not written: %s Later: synthrelease report EVIDENCE.", error.problem)

@@ -1,0 +1,68 @@
+"""What changes while a GAN trains: growth, what depends on the resolution, the pace of the averaged generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TypeVar
+
+from synthrelease.errors import SettingsError
+
+T = TypeVar("T")
+
+
+def levels_of(resolution: int) -> int:
+    """Return log2 of a resolution in pixels, or raise `SettingsError` for one that no network here is made for."""
+    if resolution not in (16, 32, 64, 128, 256, 512, 1024):
+        raise SettingsError(
+            f"resolution {resolution} px is not a power of two from 16 to 1024",
+            "choose one, e.g. 256; images are padded or resized to it when the set is prepared",
+        )
+    return resolution.bit_length() - 1
+
+
+def split_level(level: float | None, last: int) -> tuple[int, float]:
+    """Return the highest resolution in use, as its log2, and its share; the one below has the rest.
+
+    Args:
+        level: Growth so far: 2 is 4 px, 3 is 8 px, 2.25 is 8 px faded in by a quarter; None is fully grown.
+        last: log2 of the resolution of the whole network.
+
+    Raises:
+        ValueError: The level is not within 2 and `last`.
+    """
+    if level is None:
+        return last, 1.0
+    if not 2 <= level <= last:
+        raise ValueError(f"level {level} is not within 2 and {last}")
+    top = math.ceil(level)
+    return top, 1.0 - (top - level)
+
+
+def growth(images: int, first: int, resolution: int, *, fade_kimg: float, stable_kimg: float) -> float:
+    """Return the level after so many real images: constant while stable, rising by 1 while the next fades in.
+
+    Args:
+        images: Real images shown so far.
+        first: Pixels at the start, 4 or more.
+        resolution: Pixels of the whole network.
+        fade_kimg: Thousand images of each fade.
+        stable_kimg: Thousand images before each fade.
+
+    Returns:
+        log2 of the pixels, a fraction meaning a fade; see `split_level`.
+    """
+    phase, into = divmod(images / 1000, fade_kimg + stable_kimg)
+    start = first.bit_length() - 1
+    level = start + phase + max(0.0, into - stable_kimg) / fade_kimg
+    return min(level, float(levels_of(resolution)))
+
+
+def at_or_below(values: Mapping[int, T], resolution: int) -> T:
+    """Return the value of the largest key that is not above `resolution`, else of the smallest key."""
+    return values[max((key for key in values if key <= resolution), default=min(values))]
+
+
+def half_life_decay(batch: int, half_life_images: float) -> float:
+    """Return what one step of `batch` images keeps, so that half is left after `half_life_images` images."""
+    return float(0.5 ** (batch / max(half_life_images, 1e-8)))
