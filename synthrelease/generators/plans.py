@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from synthrelease import store
 from synthrelease.errors import GeneratorError, SettingsError
 from synthrelease.generators.interface import build_networks, check_name, default_settings
 from synthrelease.generators.sampling import SampleRecord, read_record, write_samples
@@ -115,7 +116,8 @@ def trained(
     progress.say(f"{name}, configuration {chosen}, {resolution} px, {len(images)} images")
     model = Diffusion(cast(DiffusionSettings, network), how, resolution=resolution, device=device)
     total = steps if steps is not None else math.ceil((kimg or 0) * 1000 / how.batch)
-    return model.train(images, total, out, resume=resume, callbacks=Callbacks(progress=progress))
+    with store.one_writer(out):
+        return model.train(images, total, out, resume=resume, callbacks=Callbacks(progress=progress))
 
 
 def sampled(
