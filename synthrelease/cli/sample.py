@@ -13,7 +13,13 @@ from synthrelease.cli.console import ConsoleProgress
 @click.command("sample")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--count", type=click.IntRange(min=1), required=True, help="Images to make.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Image i has the seed SEED + i: 0 and 1 overlap.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Image i has the seed SEED + i: 0 and 1 overlap.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Image set to write.")
 @click.option("--sampler", type=click.Choice(["dpm++", "ddim", "ddpm"]), help="Of a diffusion model; default: dpm++.")
 @click.option("--sampling-steps", type=click.IntRange(min=1), help="Of a diffusion model; default: the sampler's own.")
