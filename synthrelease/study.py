@@ -13,7 +13,7 @@ from synthrelease import auditing, opening, policy, store
 from synthrelease.decision import approval
 from synthrelease.decision import decide as deciding
 from synthrelease.decision.folder import open_evidence
-from synthrelease.errors import SettingsError
+from synthrelease.errors import IntegrityError, SettingsError
 from synthrelease.image_set import ImageSet, open_set
 from synthrelease.progress import SILENT, Progress
 from synthrelease.records import AuditRecord, TrainingPlan
@@ -290,9 +290,18 @@ def keys_show() -> tuple[KeyInfo, ...]:
 
 
 def report(path: Path, out: Path | None = None) -> tuple[Path, ...]:
-    """Write the pages of an evidence folder or a package again from their records, without images or torch."""
-    from synthrelease.report.again import render
+    """Write the pages of an evidence folder or a package again from their records, without images or torch.
 
+    Raises:
+        IntegrityError: A package is not what was signed; pages of it would speak for somebody else's claims.
+    """
+    from synthrelease.report.again import RECORD, render
+
+    if (path / RECORD).is_file() and not (found := verify(path)).intact:
+        first = found.problems[0]
+        raise IntegrityError(
+            f"{path} is not what its publisher signed: {first.path}: {first.text}", "See `synthrelease verify`."
+        )
     return render(path, out)
 
 

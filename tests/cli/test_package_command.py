@@ -139,3 +139,19 @@ def test_verify_as_its_own_process_needs_no_torch(run: Run, tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=os.environ)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
+
+
+def test_pages_of_a_package_come_back_the_same_and_not_at_all_from_an_edited_one(run: Run, tmp_path: Path) -> None:
+    packed(tmp_path)
+    package = tmp_path / "release"
+    code, _, err = run("report", "release", "--out", "pages")
+    assert code == 0, err
+    for page in ("README.md", "report/index.html"):
+        assert (tmp_path / "pages" / page).read_bytes() == (package / page).read_bytes()
+
+    record = package / "report" / "record.json"
+    record.write_text(record.read_text() + " ")
+    code, _, err = run("report", "release", "--out", "again")
+    assert code == 5
+    assert "not what its publisher signed" in err
+    assert not (tmp_path / "again").exists()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from package_helpers import packed
 from PIL import Image
 from release_sample import sample_decision, sample_images, sample_options, sample_public
 from sample import CHANNELS, sample_record
@@ -262,7 +263,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_needs_no_torch_and_prints_what_it_wrote(tmp_path):
-    _package(tmp_path / "release")
+    packed(tmp_path)
 
     done = _run(str(tmp_path / "release"), "--out", str(tmp_path / "pages"))
 
