@@ -280,11 +280,6 @@ def declared_authors(entries: Sequence[Entry]) -> list[str]:
     return names
 
 
-def failed(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return the findings that stand against a release."""
-    return tuple(finding for finding in findings if finding.decides and not finding.passed)
-
-
 @functools.cache
 def shipped_words() -> frozenset[str]:
     """Return the texts of the shipped policies: in them, a short id such as "A" is a word."""

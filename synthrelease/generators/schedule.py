@@ -66,3 +66,18 @@ def at_or_below(values: Mapping[int, T], resolution: int) -> T:
 def half_life_decay(batch: int, half_life_images: float) -> float:
     """Return what one step of `batch` images keeps, so that half is left after `half_life_images` images."""
     return float(0.5 ** (batch / max(half_life_images, 1e-8)))
+
+
+def warmed_up_decay(batch: int, images: int, *, kimg: float | None, rampup: float | None) -> float:
+    """Return what one step of `batch` images keeps of an average that is short-lived while few images were seen.
+
+    Args:
+        batch: Images in the step.
+        images: Real images seen so far.
+        kimg: Half-life, thousand images; None: 10 / 32 of the batch.
+        rampup: The half-life is at most this share of `images`; None: no warm-up.
+    """
+    half_life = 1000 * (batch * 10 / 32 if kimg is None else kimg)
+    if rampup is not None:
+        half_life = min(half_life, images * rampup)
+    return half_life_decay(batch, half_life)

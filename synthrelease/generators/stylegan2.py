@@ -25,7 +25,7 @@ from synthrelease.generators.layers import (
     pixel_norm,
 )
 from synthrelease.generators.resampling import smooth_and_convolve_down, smooth_down, smooth_up
-from synthrelease.generators.schedule import half_life_decay, levels_of
+from synthrelease.generators.schedule import levels_of, warmed_up_decay
 from synthrelease.generators.styles import Noise, mix, truncate
 from synthrelease.settings import Settings
 
@@ -89,10 +89,7 @@ class StyleGAN2Settings(Settings):
 
     def average_decay(self, batch: int, images: int) -> float:
         """Return the share of the averaged generator that one step of `batch` images keeps, `images` seen so far."""
-        half_life = 1000 * (batch * 10 / 32 if self.average_kimg is None else self.average_kimg)
-        if self.average_rampup is not None:
-            half_life = min(half_life, images * self.average_rampup)
-        return half_life_decay(batch, half_life)
+        return warmed_up_decay(batch, images, kimg=self.average_kimg, rampup=self.average_rampup)
 
 
 PRESETS = {

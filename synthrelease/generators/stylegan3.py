@@ -20,7 +20,7 @@ from synthrelease.generators import stylegan2
 from synthrelease.generators.filters import CLAMP, FilteredLeakyReLU, Signal
 from synthrelease.generators.fourier_features import FourierFeatures, in_full_precision
 from synthrelease.generators.layers import EPSILON, EqualizedLinear, add_bias
-from synthrelease.generators.schedule import half_life_decay, levels_of
+from synthrelease.generators.schedule import half_life_decay, levels_of, warmed_up_decay
 from synthrelease.generators.styles import truncate
 from synthrelease.settings import Settings
 
@@ -132,10 +132,7 @@ class StyleGAN3Settings(Settings):
 
     def average_decay(self, batch: int, images: int) -> float:
         """Return the share of the averaged generator that one step of `batch` images keeps, `images` seen so far."""
-        half_life = 1000 * (batch * 10 / 32 if self.average_kimg is None else self.average_kimg)
-        if self.average_rampup is not None:
-            half_life = min(half_life, images * self.average_rampup)
-        return half_life_decay(batch, half_life)
+        return warmed_up_decay(batch, images, kimg=self.average_kimg, rampup=self.average_rampup)
 
 
 PRESETS = {
