@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import ArrayLike
 
@@ -56,11 +58,11 @@ def prepare(
     return prepare_cohort(cohort, out, settings, lists=lists, progress=progress)
 
 
-def train_plan(generator: str, *, config: str | None, resolution: int, channels: int) -> TrainingPlan:
+def train_plan(generator: str, *, config: str | None, resolution: int, channels: int, **options: Any) -> TrainingPlan:
     """Return settings and network sizes of a generator, without images and without making any weight."""
     from synthrelease.generators.plans import plan
 
-    return plan(generator, config=config, resolution=resolution, channels=channels)
+    return plan(generator, config=config, resolution=resolution, channels=channels, **options)
 
 
 def train(
@@ -72,26 +74,70 @@ def train(
     kimg: float | None = None,
     resolution: int = 256,
     config: str | None = None,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    batch: int | None = None,
     resume: bool = False,
+    holdout: Path | None = None,
+    screen_kimg: float = 0,
+    best: Literal["fd", "own"] | None = None,
+    judged_images: int = 500,
     progress: Progress = SILENT,
     device: str = "auto",
     **training: Any,
 ) -> Path:
-    """Train a generator on an image set for ``steps`` steps, or until it saw ``kimg`` thousand images."""
-    from synthrelease.generators.plans import trained
+    """Train a generator on an image set for ``steps`` steps, or until it saw ``kimg`` thousand images.
 
+    Args:
+        generator: One of `interface.NAMES`.
+        images: Image set to learn from.
+        out: The model's folder.
+        steps: Optimiser steps in all.
+        kimg: Instead of ``steps``: thousand images seen in all.
+        resolution: Height and width, pixels.
+        config: A named configuration; None: the published one.
+        changes: Settings of the networks that differ from it.
+        batch: Images a step; None: the configuration's.
+        resume: Go on from the newest checkpoint in ``out``.
+        holdout: Image set of other subjects, for the screen.
+        screen_kimg: Thousand images between looks for memorised ones, which end the training when near copies exceed
+            those in the holdout; 0 never looks.
+        best: What the best checkpoint is best in: fd is the Frechet distance of samples to train in the features that
+            come with the tool, own the learner's own measure (a diffusion model's denoising loss; a GAN has none, and
+            its newest checkpoint is sampled). None: fd for GANs, own for diffusion, whose samples take long.
+        judged_images: Samples of which that distance is taken at each checkpoint.
+        progress: Hears of every step.
+        device: auto, cpu, cuda or cuda:N.
+        training: Fields of `GanTraining` or `DiffusionTraining`, e.g. ``seed=1``.
+    """
+    from synthrelease import watching
+    from synthrelease.generators.plans import trained
+    from synthrelease.generators.training_loop import Callbacks
+
+    train_set = open_set(images, check_content=True)
+    if screen_kimg and holdout is None:
+        raise SettingsError("Looking for memorised images needs a holdout.", "Give --holdout, or no --screen-kimg.")
+    watchers = Callbacks(progress=progress)
+    if best == "fd" or (best is None and generator != "diffusion"):
+        judge = watching.frechet_judge(train_set, resolution=resolution, images=judged_images, progress=progress)
+        watchers = replace(watchers, judge=judge, judge_name=watching.judge_name(judged_images))
+    if screen_kimg and holdout is not None:
+        others = open_set(holdout, check_content=True)
+        screen = watching.memorisation_screen(train_set, others, resolution=resolution, progress=progress)
+        watchers = replace(watchers, screen=screen)
     return trained(
         generator,
-        images=open_set(images, check_content=True),
+        images=train_set,
         out=out,
         steps=steps,
         kimg=kimg,
         resolution=resolution,
         config=config,
-        resume=resume,
-        progress=progress,
+        changes=changes,
+        batch=batch,
         device=device,
-        training=training,
+        training={**training, "screen_kimg": screen_kimg},
+        resume=resume,
+        callbacks=watchers,
     )
 
 
@@ -100,15 +146,17 @@ def sample(
     seeds: Sequence[int],
     out: Path,
     *,
+    truncation: float | None = None,
     sampler: str | None = None,
     sampling_steps: int | None = None,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> SampleRecord:
     """Make an image set with a trained model, image i from seed i alone; a rerun goes on where the last one stopped."""
-    from synthrelease.generators.plans import sampled
+    from synthrelease.generators.plans import open_model, sampled
 
-    return sampled(model, seeds, out, sampler=sampler, steps=sampling_steps, device=device, progress=progress)
+    generator = open_model(model, device=device, truncation=truncation, sampler=sampler, steps=sampling_steps)
+    return sampled(generator, seeds, out, progress=progress)
 
 
 def audit(

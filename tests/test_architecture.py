@@ -47,8 +47,9 @@ MAY_IMPORT = {  # part of the package: the other parts that it may import
     "review": BASE | {"decision", "report"},
     "release": BASE | {"decision", "report"},
     "opening": BASE | {"scans", "features"},
+    "watching": BASE | {"opening", "features", "metrics", "privacy", "generators"},
     "auditing": BASE | {"policy", "opening", "decision", "privacy", "report"},
-    "study": BASE | SCIENCE | {"policy", "opening", "auditing", "decision", "review", "release"},
+    "study": BASE | SCIENCE | {"policy", "opening", "auditing", "watching", "decision", "review", "release"},
     "cli": BASE | {"study", "policy"},
     "": {"study"},  # synthrelease/__init__.py: `from synthrelease import audit`
 }

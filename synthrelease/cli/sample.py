@@ -21,6 +21,11 @@ from synthrelease.cli.console import ConsoleProgress
     help="Image i has the seed SEED + i: 0 and 1 overlap.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Image set to write.")
+@click.option(
+    "--truncation",
+    type=click.FloatRange(0, 1),
+    help="psi of a StyleGAN: below 1, images are nearer to the mean one and less varied.  [default: 1]",
+)
 @click.option("--sampler", type=click.Choice(["dpm++", "ddim", "ddpm"]), help="Of a diffusion model; default: dpm++.")
 @click.option("--sampling-steps", type=click.IntRange(min=1), help="Of a diffusion model; default: the sampler's own.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -30,6 +35,7 @@ def command(
     count: int,
     seed: int,
     out: Path,
+    truncation: float | None,
     sampler: str | None,
     sampling_steps: int | None,
     device: str,
@@ -49,6 +55,7 @@ def command(
         model,
         range(seed, seed + count),
         out,
+        truncation=truncation,
         sampler=sampler,
         sampling_steps=sampling_steps,
         device=device,

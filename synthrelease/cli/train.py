@@ -13,53 +13,102 @@ from synthrelease.cli.console import ConsoleProgress
 from synthrelease.records import TrainingPlan
 
 
+class _Change(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
+    """NAME=VALUE, the value being JSON or else plain text."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, object]:
+        name, sign, text = str(value).partition("=")
+        if not sign or not name:
+            self.fail(f"{value!r} is not NAME=VALUE, e.g. channel_max=64", param, ctx)
+        try:
+            return name.strip(), json.loads(text)
+        except ValueError:
+            return name.strip(), text
+
+
 @click.command("train")
 @click.option(
-    "--generator",
-    required=True,
-    metavar="NAME",
-    help="progan, stylegan1, stylegan2, stylegan3 or diffusion. This version trains diffusion; of the others it "
-    "shows the networks (--dry-run).",
+    "--generator", required=True, metavar="NAME", help="progan, stylegan1, stylegan2, stylegan3 or diffusion."
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Image set to learn from: train alone.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the model: checkpoints, scalars, sample grids.")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps in all.")
 @click.option("--kimg", type=click.FloatRange(min=0, min_open=True), help="Instead: thousand images seen in all.")
 @click.option("--resolution", default=256, show_default=True, help="Height and width, a power of two.")
-@click.option("--config", metavar="PRESET", help="A named configuration; the default is the published one.")
+@click.option(
+    "--config", metavar="PRESET", help="A named configuration; the default is the published one. small: for a CPU."
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    type=_Change(),
+    help="Change one setting, e.g. --set r1=2; --dry-run lists those of the networks. May be repeated.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in OUT.")
 @click.option("--batch", type=click.IntRange(min=1), help="Images per step; default: the published number.")
 @click.option("--seed", default=0, show_default=True, help="Of weights, order of images and noise.")
+@click.option(
+    "--augment",
+    type=click.Choice(["none", "medical", "shifts", "official"]),
+    help="Adaptive augmentation (StyleGAN 1 to 3), for few images; default: none.",
+)
+@click.option("--holdout", type=click.Path(path_type=Path), help="Image set of other subjects, for --screen-kimg.")
+@click.option(
+    "--screen-kimg",
+    type=click.FloatRange(min=0),
+    default=0,
+    help="Every so many thousand images, look whether samples are near copies of train, and stop if so.",
+)
+@click.option(
+    "--best",
+    type=click.Choice(["fd", "own"]),
+    help="What the best checkpoint is best in: Frechet distance to train (default of GANs), or the own loss "
+    "(default of diffusion).",
+)
+@click.option("--checkpoint-every", type=click.IntRange(min=1), help="Steps between checkpoints.  [default: 2000]")
+@click.option("--sample-every", type=click.IntRange(min=0), help="Steps between sample grids.  [default: 2000]")
 @click.option("--precision", type=click.Choice(["none", "bf16", "fp16"]), default="none", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--channels", type=click.IntRange(min=1), default=5, show_default=True, help="Of a dry run's images.")
 @click.option("--dry-run", is_flag=True, help="Print settings and network sizes and stop; needs no images.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer on stdout as JSON.")
-def command(generator: str, dry_run: bool, as_json: bool, **options: Any) -> None:
+def command(
+    generator: str,
+    dry_run: bool,
+    as_json: bool,
+    channels: int,
+    changes: tuple[tuple[str, object], ...],
+    **options: Any,
+) -> None:
     """Train a generator on an image set.
 
     Model files are safetensors and JSON. They can hold what they learnt from, so they are a release of their own:
-    `package` never includes them.
+    `package` never includes them. On several GPUs:
+    torchrun --nproc-per-node 4 --no-python synthrelease train ...
 
     \b
     synthrelease train --generator stylegan2 --dry-run --json
+    synthrelease train --generator stylegan2 --images sets/train --out model \\
+        --config small --resolution 64 --kimg 20
     synthrelease train --generator diffusion --images sets/train --out model \\
-        --config small --resolution 64 --batch 16 --steps 20000
+        --resolution 256 --steps 100000 --holdout sets/holdout --screen-kimg 200
     """
     from synthrelease import study
 
     if dry_run:
-        plan = study.train_plan(
-            generator, config=options["config"], resolution=options["resolution"], channels=options["channels"]
-        )
+        shape = {name: options[name] for name in ("config", "resolution", "batch")}
+        plan = study.train_plan(generator, channels=channels, changes=dict(changes), **shape)
         click.echo(plan.model_dump_json(indent=1) if as_json else _planned(plan))
         return
     missing = [f"--{name}" for name in ("images", "out") if options[name] is None]
     if missing or (options["steps"] is None) == (options["kimg"] is None):
         needed = [*missing, "--steps or --kimg"] if (options["steps"] is None) == (options["kimg"] is None) else missing
         raise click.UsageError(f"Training needs {', '.join(needed)}; with --dry-run it needs none of them.")
-    options.pop("channels")
-    folder = study.train(generator, progress=ConsoleProgress(), **options)
+    given = {name: value for name, value in options.items() if value is not None}
+    folder = study.train(generator, changes=dict(changes), progress=ConsoleProgress(), **given)
     if as_json:
         click.echo(json.dumps({"generator": generator, "model": str(folder)}))
     else:

@@ -197,6 +197,11 @@ def load_network(path: Path, name: str) -> tuple[dict[str, Tensor], str]:
     return _read_tensors(path, file, about), about["files"][file]
 
 
+def scalars_of(path: Path) -> dict[str, Any]:
+    """Return the scalars of a checkpoint without reading its tensors; raises as `load`."""
+    return dict(_state(path)["scalars"])
+
+
 def _state(path: Path) -> dict[str, Any]:
     try:
         about = json.loads((path / STATE).read_text(encoding="utf-8"))

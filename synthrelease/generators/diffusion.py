@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from synthrelease import seeds as randomness
 from synthrelease.errors import SettingsError
+from synthrelease.generators.running import Precision, autocast
 from synthrelease.settings import Settings
 
 Schedule = Literal["linear", "cosine"]
 SamplerName = Literal["ddpm", "ddim", "dpm++"]
 Prediction = Literal["noise", "velocity"]
-Precision = Literal["none", "bf16", "fp16"]
+
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """Noisy images (n, c, r, r) and their step numbers (n,) to what `prediction_of` defines (n, c, r, r)."""
 
@@ -273,9 +274,3 @@ def images_of(
             return denoise(network, noise, settings, sampling, [later_noise(seed) for seed in some])
 
     return in_lanes(seeds, run, lanes=lanes)
-
-
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Return the context in which matrix products run in fewer bits, or in which nothing changes."""
-    kind = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=kind, enabled=precision != "none")

@@ -8,15 +8,16 @@ from typing import Any
 
 from torch import nn
 
-from synthrelease import store
-from synthrelease.errors import GeneratorError, SettingsError
+from synthrelease.errors import GeneratorError
 from synthrelease.generators import checkpoint as saved
 from synthrelease.generators import diffusion
 from synthrelease.generators.diffusion import DiffusionSettings, SamplingSettings
-from synthrelease.generators.diffusion_training import AVERAGE, Callbacks, DiffusionTraining, Trainer, describe
+from synthrelease.generators.diffusion_training import AVERAGE, DiffusionLearner, DiffusionTraining
 from synthrelease.generators.image_feed import ImageFeed
 from synthrelease.generators.interface import STANDARD_LEVELS, Batch
-from synthrelease.generators.running import choose_device, processes, stop_requests
+from synthrelease.generators.model_folder import chosen_checkpoint, train_into
+from synthrelease.generators.running import Processes, choose_device
+from synthrelease.generators.training_loop import Callbacks
 from synthrelease.image_set import ImageSet
 
 NAME = "diffusion"
@@ -59,79 +60,29 @@ class Diffusion:
         resume: bool = False,
         callbacks: Callbacks | None = None,
     ) -> Path:
-        """Train for ``steps`` optimiser steps in all and return the training folder.
-
-        Args:
-            images: The training set; two images or more.
-            steps: Where to end; a resumed training that is there already does nothing.
-            folder: Of this training: `MODEL.json`, checkpoints, scalars, sample grids.
-            resume: Go on from the newest checkpoint in ``folder``; it must have been trained on the same images with
-                the same settings.
-            callbacks: Progress, memorisation screen, measure of the best checkpoint.
-
-        Learning rate, clipping and precision may differ from before, and so may what shapes no weight.
-
-        Raises:
-            GeneratorError: There is a training in ``folder`` already, or another one; or numbers went wrong.
-            KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM, after writing a checkpoint.
-        """
-        if steps < 1:
-            raise SettingsError(f"{steps} steps teach nothing.", "Give --steps 1 or more.")
-        heard = callbacks or Callbacks()
-        with processes(self.device) as together, stop_requests() as stop:
-            feed = ImageFeed(
-                images,
-                resolution=self.resolution,
-                batch=self.training.batch,
-                seed=self.training.seed,
-                rank=together.rank,
-                world=together.world,
-                memory=self.training.memory_mib * 2**20,
-            )
-            try:
-                about = describe(self.network, self.training, feed, images.channels, images.content)
-                about["voxel_size"] = list(images.voxel_size)
-                path = self._start_or_resume(folder, about, resume=resume)
-                if together.leads:
-                    saved.write_model(store.private_folder(folder), about)
-                trainer = Trainer(
-                    self.network,
-                    self.training,
-                    self.sampling,
-                    feed=feed,
-                    channels=images.channels,
-                    folder=folder,
-                    together=together,
-                    callbacks=heard,
-                )
-                if path is not None:
-                    trainer.restore(path)
-                trainer.run(steps, stop)
-            finally:
-                feed.close()
-        if together.leads:
+        """Train for ``steps`` optimiser steps in all and return the training folder; see `train_into`."""
+        leads = train_into(
+            folder,
+            images,
+            steps,
+            name=NAME,
+            network=self.network,
+            training=self.training,
+            batch=self.training.batch,
+            resolution=self.resolution,
+            device=self.device,
+            make=self._learner,
+            resume=resume,
+            callbacks=callbacks or Callbacks(),
+        )
+        if leads:
             self._adopt(folder)
         return folder
 
-    def _start_or_resume(self, folder: Path, about: dict[str, Any], *, resume: bool) -> Path | None:
-        """Return the checkpoint to go on from, None to begin."""
-        path = saved.latest(folder)
-        if path is None:
-            return None
-        if not resume:
-            raise GeneratorError(
-                f"{folder} holds a training already (up to {path.name}).",
-                "Go on with it with --resume, or choose another --out.",
-            )
-        before = saved.read_model(folder)
-        keys = ("generator", "channels", "resolution", "network", "training", "trained_on")
-        different = [key for key in keys if _shaping(before.get(key)) != _shaping(about[key])]
-        if different:
-            raise GeneratorError(
-                f"The training in {folder} differs in: {', '.join(different)}.",
-                "Resume it with the images and settings it was started with (see its MODEL.json).",
-            )
-        return path
+    def _learner(self, feed: ImageFeed, channels: Sequence[str], together: Processes) -> DiffusionLearner:
+        return DiffusionLearner(
+            self.network, self.training, self.sampling, feed=feed, channels=channels, together=together
+        )
 
     @classmethod
     def open(
@@ -157,7 +108,7 @@ class Diffusion:
         self.channels = tuple(about["channels"])
         self.mask_levels = tuple(about["mask_levels"]) or STANDARD_LEVELS
         self.voxel_size = tuple(about["voxel_size"])
-        path = _checkpoint(folder, which)
+        path = chosen_checkpoint(folder, which)
         tensors, self.weights = saved.load_network(path, AVERAGE)
         average = diffusion.build_denoiser(self.network, channels=len(self.channels), resolution=self.resolution)
         saved.restore(average, tensors, name=AVERAGE)
@@ -177,22 +128,3 @@ class Diffusion:
     def made_with(self) -> dict[str, Any]:
         """Return what names these weights and this sampler, for the record of a sampled set."""
         return {"weights_sha256": self.weights, "sampling": self.sampling.model_dump(mode="json")}
-
-
-_SEEN = {"log_every", "checkpoint_every", "sample_every", "screen_every", "keep_last", "grid", "tensorboard"}
-_RESCUE = {"learning_rate", "clip_norm", "precision", "accumulation"}
-_FREE = _SEEN | _RESCUE
-"""Settings that may change on the way: those that shape no weight, and those that rescue a training gone wrong."""
-
-
-def _shaping(entry: Any) -> Any:
-    return {k: v for k, v in entry.items() if k not in _FREE} if isinstance(entry, dict) else entry
-
-
-def _checkpoint(folder: Path, which: str) -> Path:
-    if which not in ("best", "last"):
-        raise SettingsError(f"There is no checkpoint {which!r}: choose best or last.")
-    path = (saved.best(folder) if which == "best" else None) or saved.latest(folder)
-    if path is None:
-        raise GeneratorError(f"{folder} holds no finished checkpoint.", "Train the model first.")
-    return path

@@ -95,8 +95,11 @@ class ImageFeed:
 
     def at_step(self, step: int, device: torch.device | str = "cpu") -> Tensor:
         """Return this process's share of one step's batch: (k, c, r, r) float32, contrasts and mask from -1 to 1."""
-        first = step * self.batch
-        places = np.arange(first, first + self.batch)[self._rank :: self._world]
+        return self.at(step * self.batch, self.batch, device)
+
+    def at(self, first: int, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return this process's share of ``count`` images from place ``first`` of the stream on; see `at_step`."""
+        places = np.arange(first, first + count)[self._rank :: self._world]
         pixels = torch.from_numpy(self._at(places))
         if torch.device(device).type == "cuda":
             pixels = pixels.pin_memory()  # else the copy would wait for the step before it

@@ -65,6 +65,9 @@ class Screened:
 Screen = Callable[[int, Sampler], Screened]
 """Called with the step and a sampler of the averaged weights."""
 
+Judge = Callable[[int, Sampler], float]
+"""Step and a sampler of the averaged weights to a number; the checkpoint where it is lowest is the best."""
+
 
 def check_name(name: str) -> str:
     """Return ``name`` if it is one of `NAMES`; else raise `SettingsError` with the nearest."""

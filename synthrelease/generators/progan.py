@@ -78,6 +78,23 @@ class ProGANSettings(Settings):
         return self.average_beta
 
 
+PRESETS = {
+    "paper": ProGANSettings(),
+    "small": ProGANSettings(
+        channel_base=1024,
+        channel_max=64,
+        latent=128,
+        first_resolution=8,
+        fade_kimg=1.5,
+        stable_kimg=1,
+        batches={4: 16},
+        learning_rates={4: 2e-3},
+        average_beta=0.98,
+    ),
+}
+"""Settings by name: the paper's; and narrow networks that grow within minutes, for a CPU."""
+
+
 class Generator(nn.Module):
     """Latent vectors to images."""
 

@@ -10,12 +10,15 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
+from typing import Literal
 
 import torch
 import torch.distributed as distributed
-from torch import nn
+from torch import Tensor, nn
 
 from synthrelease.errors import SettingsError
+
+Precision = Literal["none", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,22 @@ class Processes:
         """Whether this process writes files and talks; exactly one does."""
         return self.rank == 0
 
+    def share(self, drawn: Tensor) -> Tensor:
+        """Return this process's rows of what was drawn for all of them: every world-th."""
+        return drawn[self.rank :: self.world]
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return a tensor's mean over the processes."""
+        return value if self.world == 1 else self.total(value) / self.world
+
+    def total(self, value: Tensor) -> Tensor:
+        """Return a tensor's sum over the processes, on the device that it came from."""
+        if self.world == 1:
+            return value
+        added = value.detach().to(self.device, copy=True)
+        distributed.all_reduce(added)
+        return added.to(value.device)
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of that name; auto is a GPU where there is one."""
@@ -43,6 +62,17 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError(f"Device {name!r} was asked for, but PyTorch sees no GPU.", "Use --device cpu.")
     return device
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context in which matrix products run in fewer bits, or in which nothing changes."""
+    kind = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=kind, enabled=precision != "none")
+
+
+def is_leader() -> bool:
+    """Return whether this process is the only one, or the one of those that `torchrun` started that talks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextlib.contextmanager
@@ -71,16 +101,12 @@ def processes(device: torch.device) -> Iterator[Processes]:
 def average_gradients(parameters: Iterable[nn.Parameter], together: Processes) -> None:
     """Replace every gradient by its mean over the processes, in one message.
 
-    torch's DistributedDataParallel fails where a phase leaves some parameters without gradients (lazy regularisers);
-    here a missing gradient counts as 0.
+    torch's DistributedDataParallel fails where a phase leaves some parameters without gradients (lazy regularisers).
+    Here they are left out, as with one process: what a phase computes depends on the step, never on the process.
     """
     if together.world == 1:
         return
-    wanted = [p for p in parameters if p.requires_grad]
-    for parameter in wanted:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = [p.grad for p in wanted if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.reshape(-1) for g in gradients])
     distributed.all_reduce(flat)
     flat /= together.world

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from synthrelease.errors import SettingsError
 
@@ -56,6 +56,38 @@ def growth(images: int, first: int, resolution: int, *, fade_kimg: float, stable
     start = first.bit_length() - 1
     level = start + phase + max(0.0, into - stable_kimg) / fade_kimg
     return min(level, float(levels_of(resolution)))
+
+
+class Schedule(Protocol):
+    """The part of a GAN's settings that says how growth and batch go on."""
+
+    def level_at(self, images: int, resolution: int) -> float:
+        """Return the growth after so many images; see `growth`."""
+
+    def batch_at(self, resolution: int) -> int:
+        """Return the images per step while the highest level in use has `resolution` pixels."""
+
+
+def images_after(schedule: Schedule, steps: int, resolution: int) -> int:
+    """Return how many training images ``steps`` steps see, from the very first."""
+    return _walk(schedule, resolution, steps=steps)[1]
+
+
+def steps_for(schedule: Schedule, kimg: float, resolution: int) -> int:
+    """Return how many steps it takes until ``kimg`` thousand images are seen."""
+    return _walk(schedule, resolution, images=math.ceil(kimg * 1000))[0]
+
+
+def _walk(schedule: Schedule, resolution: int, *, steps: float = math.inf, images: float = math.inf) -> tuple[int, int]:
+    """Return the first step and count of images at which one of both limits is reached."""
+    last, step, seen = levels_of(resolution), 0, 0
+    while step < steps and seen < images:
+        top = math.ceil(schedule.level_at(seen, resolution))
+        batch = schedule.batch_at(2**top)
+        # Batches change with the highest level alone, so from the last one on it is arithmetic.
+        more = 1 if top < last else math.ceil(min(steps - step, (images - seen) / batch))
+        step, seen = step + more, seen + more * batch
+    return step, seen
 
 
 def at_or_below(values: Mapping[int, T], resolution: int) -> T:

@@ -84,6 +84,23 @@ class StyleGAN1Settings(Settings):
         return half_life_decay(batch, self.average_kimg * 1000)
 
 
+PRESETS = {
+    "paper": StyleGAN1Settings(),
+    "small": StyleGAN1Settings(
+        channel_base=1024,
+        channel_max=64,
+        latent=128,
+        first_resolution=8,
+        fade_kimg=1.5,
+        stable_kimg=1,
+        batches={4: 16},
+        learning_rates={4: 2e-3},
+        average_kimg=0.5,
+    ),
+}
+"""Settings by name: the paper's; and narrow networks that grow within minutes, for a CPU."""
+
+
 class Generator(nn.Module):
     """Latent vectors to images, by way of styles."""
 

@@ -140,8 +140,10 @@ PRESETS = {
     "r": StyleGAN3Settings(configuration="R"),
     "official": StyleGAN3Settings(layers=OFFICIAL_LAYERS),
     "official-r": StyleGAN3Settings(configuration="R", layers=OFFICIAL_LAYERS),
+    "small": StyleGAN3Settings(channel_base=2048, channel_max=64, latent=128, batch=16, average_kimg=0.5),
 }
-"""Settings by name: configurations T and R; the same with the published 14 layers at every resolution."""
+"""Settings by name: configurations T and R; the same with the published 14 layers at every resolution; narrow
+networks, for a CPU."""
 
 
 def plan(settings: StyleGAN3Settings, *, channels: int, resolution: int) -> list[Signal]:

@@ -20,13 +20,12 @@ def latents_of_seeds(seeds: Sequence[int], latent: int) -> Tensor:
     return torch.from_numpy(np.stack(rows))
 
 
-def fresh_noise(generator: torch.Generator) -> Noise:
-    """Return noise for training: new at every call, drawn from `generator` on its device."""
+def fresh_noise(normal: Callable[..., Tensor]) -> Noise:
+    """Return noise for training, new at every call; ``normal(*shape)`` draws standard normal numbers."""
 
     def noise(layer: int, features: Tensor) -> Tensor:
         n, _, height, width = features.shape
-        drawn = torch.randn(n, 1, height, width, generator=generator, device=generator.device)
-        return drawn.to(features)
+        return normal(n, 1, height, width).to(features)
 
     return noise
 

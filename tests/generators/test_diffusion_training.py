@@ -21,9 +21,10 @@ from PIL import Image
 from synthrelease.errors import GeneratorError, ScanError, SettingsError
 from synthrelease.generators import checkpoint
 from synthrelease.generators.diffusion_model import Diffusion
-from synthrelease.generators.diffusion_training import AVERAGE, PROBE, Callbacks
+from synthrelease.generators.diffusion_training import AVERAGE, PROBE
 from synthrelease.generators.interface import Sampler, Screened
 from synthrelease.generators.training_log import read_scalars
+from synthrelease.generators.training_loop import Callbacks
 from synthrelease.progress import Advance
 
 
@@ -194,7 +195,7 @@ def test_a_screen_that_finds_copies_stops_and_its_checkpoint_is_not_the_best(tmp
         return Screened(stop=step >= 4, scalars={"near copies": step / 10}, reason="near copies exceed the holdout's")
 
     progress = Watched(100, _crash)
-    generator = tiny(screen_every=2)
+    generator = tiny(screen_kimg=0.008)
     generator.train(discs(), 8, tmp_path / "m", callbacks=Callbacks(progress=progress, screen=screen))
     assert [step for step, _ in seen] == [2, 4]
     assert seen[0][1].dtype == np.uint8

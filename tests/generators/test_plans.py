@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from audit_helpers import images_of, masks_of, names_of, run_cli
@@ -47,17 +49,6 @@ def test_a_mistake_is_answered_with_what_there_is(arguments, said):
     assert said in run.err
 
 
-def test_a_generator_without_a_training_loop_says_so(tmp_path):
-    make_set(tmp_path / "set")
-    run = run_cli(
-        "train", "--generator", "progan", "--images", tmp_path / "set", "--out", tmp_path / "model", "--steps", 1
-    )
-
-    assert run.code == 1
-    assert "cannot train progan" in run.err
-    assert not (tmp_path / "model").exists()
-
-
 def make_set(folder):
     pixels = np.concatenate([images_of(range(4)), masks_of(range(4))], axis=1)
     names = names_of(range(4))
@@ -66,29 +57,78 @@ def make_set(folder):
         writer.close()
 
 
-def test_a_model_is_trained_and_sampled_by_the_commands(tmp_path):
+@pytest.mark.parametrize("name", ["progan", "stylegan1", "stylegan2", "stylegan3", "diffusion"])
+def test_a_model_is_trained_and_sampled_by_the_commands(name, tmp_path):
     make_set(tmp_path / "set")
-    options = ("--config", "small", "--resolution", 16, "--batch", 2, "--steps", 2, "--device", "cpu")
+    narrow = ("--set", "width=8") if name == "diffusion" else ("--set", "channel_max=4", "--set", "latent=8")
+    options = ("--config", "small", *narrow, "--resolution", 16, "--batch", 2, "--device", "cpu", "--best", "own")
     trained = run_cli(
-        "train", "--generator", "diffusion", "--images", tmp_path / "set", "--out", tmp_path / "model", *options
+        "train",
+        "--generator",
+        name,
+        *("--images", tmp_path / "set", "--out", tmp_path / "model", *options, "--steps", 2, "--seed", 7),
     )
     assert trained.code == 0, trained.err
+    about = json.loads((tmp_path / "model" / "MODEL.json").read_text())
+    assert about["training"]["seed"] == 7
+    assert "separate release" in about["weights"] or "release of their own" in about["weights"]
 
+    how = ("--sampling-steps", 2) if name == "diffusion" else ()
     sampled = run_cli(
-        "sample",
-        tmp_path / "model",
-        "--count",
-        3,
-        "--seed",
-        5,
-        "--out",
-        tmp_path / "made",
-        "--sampling-steps",
-        2,
-        "--json",
+        "sample", tmp_path / "model", "--count", 3, "--seed", 5, "--out", tmp_path / "made", *how, "--json"
     )
     assert sampled.code == 0, sampled.err
+    assert sampled.document["generator"] == name
     made = open_set(tmp_path / "made")
     assert made.pixels.shape == (3, 4, 16, 16)
     assert [row.seed for row in made.rows] == [5, 6, 7]
     assert set(np.unique(made.read(slice(None), ("mask",)))) <= {0, 51, 102, 204}
+
+
+def test_kimg_counts_images_and_frechet_distance_chooses_the_checkpoint_of_a_gan(tmp_path):
+    make_set(tmp_path / "set")
+    options = ("--config", "small", "--set", "channel_max=4", "--set", "latent=8", "--resolution", 16, "--batch", 4)
+    run = run_cli(
+        "train",
+        "--generator",
+        "stylegan2",
+        *("--images", tmp_path / "set", "--out", tmp_path / "model", "--kimg", 0.01, "--device", "cpu", *options),
+        *("--set", "judged_images=20", "--json"),
+    )
+    assert run.code == 1
+    assert "judged_images" in run.err, "what --set does not know is an error that names it"
+    run = run_cli(
+        "train",
+        "--generator",
+        "stylegan2",
+        *("--images", tmp_path / "set", "--out", tmp_path / "model", "--kimg", 0.01, "--device", "cpu", *options),
+    )
+    assert run.code == 0, run.err
+    best = json.loads((tmp_path / "model" / "best.json").read_text())
+    assert best["metric"] == "fd_embedded of 500 samples against train"
+    assert best["checkpoint"] == "step-000000003", "three batches of four images are more than ten images"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--set", "channel_max"], 2, "NAME=VALUE"),
+        (["--set", "chanel_max=4"], 1, "did you mean 'channel_max'"),
+        (["--set", "channel_max=wide"], 1, "channel_max"),
+        (["--screen-kimg", 1], 1, "--holdout"),
+        (["--kimg", 1], 2, "--steps or --kimg"),
+        (["--augment", "colour"], 2, "medical"),
+        (["--config", "smal"], 1, "Did you mean 'small'?"),
+    ],
+)
+def test_a_mistake_in_a_training_is_told_before_it_begins(arguments, code, said, tmp_path):
+    make_set(tmp_path / "set")
+    run = run_cli(
+        "train",
+        "--generator",
+        "stylegan2",
+        *("--images", tmp_path / "set", "--out", tmp_path / "model", "--steps", 1, "--resolution", 16, *arguments),
+    )
+    assert run.code == code
+    assert said in run.err
+    assert not (tmp_path / "model" / "checkpoints").exists()

@@ -53,7 +53,7 @@ def test_mapping_and_synthesis_share_the_parameters_as_published() -> None:
     assert (parameters(generator.mapping), parameters(generator.synthesis)) == (525_312, 27_947_079)
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", sorted(PRESETS.keys() - {"small"}))
 def test_the_discriminator_is_stylegan_2s_and_turning_does_not_widen_it(name: str) -> None:
     with torch.device("meta"):
         network = Discriminator(PRESETS[name], channels=5, resolution=256)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -32,16 +34,21 @@ def test_sampling_noise_depends_on_seed_and_layer_alone() -> None:
     assert not torch.equal(styles.noise_of_seeds([2])(7, features[:1])[0], noise[1])
 
 
+def _normal(seed: int) -> Callable[..., torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(shape, generator=random)
+
+
 def test_constant_noise_is_the_same_for_every_image_and_fresh_noise_never() -> None:
     features = torch.zeros(3, 5, 4, 4)
     constant = styles.constant_noise(4)
     assert constant(0, features).shape == (1, 1, 4, 4)
     assert torch.equal(constant(0, features), constant(0, features))
-    fresh = styles.fresh_noise(torch.Generator().manual_seed(0))
+    fresh = styles.fresh_noise(_normal(0))
     first, second = fresh(0, features), fresh(0, features)
     assert first.shape == (3, 1, 4, 4)
     assert not torch.equal(first, second)
-    again = styles.fresh_noise(torch.Generator().manual_seed(0))
+    again = styles.fresh_noise(_normal(0))
     assert torch.equal(again(0, features), first)
 
 
