@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from pathlib import Path
 
 import click
@@ -66,4 +66,7 @@ def command(
         return
     click.echo(f"{count} images in {out}.")
     if record.mask is not None:
-        click.echo(json.dumps(record.mask.model_dump(), indent=1))
+        far = record.mask.off_level_share_of_tumour
+        click.echo(f"Before masks were brought to their levels, {far:.1%} of the tumour pixels were far")
+        click.echo("off every one of them: a measure of quality, kept in sampling.json.")
+    click.echo(f"Next: synthrelease audit --train SET --holdout SET --synthetic {shlex.quote(str(out))} --out DIR")

@@ -35,7 +35,11 @@ class _Change(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
 @click.option("--images", type=click.Path(path_type=Path), help="Image set to learn from: train alone.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the model: checkpoints, scalars, sample grids.")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps in all.")
-@click.option("--kimg", type=click.FloatRange(min=0, min_open=True), help="Instead: thousand images seen in all.")
+@click.option(
+    "--kimg",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Instead: thousand images seen in all.  [default: the paper's, for GANs]",
+)
 @click.option("--resolution", default=256, show_default=True, help="Height and width, a power of two.")
 @click.option(
     "--config", metavar="PRESET", help="A named configuration; the default is the published one. small: for a CPU."
@@ -104,9 +108,10 @@ def command(
         click.echo(plan.model_dump_json(indent=1) if as_json else _planned(plan))
         return
     missing = [f"--{name}" for name in ("images", "out") if options[name] is None]
-    if missing or (options["steps"] is None) == (options["kimg"] is None):
-        needed = [*missing, "--steps or --kimg"] if (options["steps"] is None) == (options["kimg"] is None) else missing
-        raise click.UsageError(f"Training needs {', '.join(needed)}; with --dry-run it needs none of them.")
+    if missing:
+        raise click.UsageError(f"Training needs {', '.join(missing)}; with --dry-run it needs none of them.")
+    if options["steps"] is not None and options["kimg"] is not None:
+        raise click.UsageError("Give --steps or --kimg, not both.")
     given = {name: value for name, value in options.items() if value is not None}
     folder = study.train(generator, changes=dict(changes), progress=ConsoleProgress(), **given)
     if as_json:

@@ -146,7 +146,7 @@ def trained(
         images: What to learn from.
         out: The model's folder.
         steps: Optimiser steps in all, or None where ``kimg`` says how many thousand images are to be seen.
-        kimg: See ``steps``.
+        kimg: See ``steps``; where both are None, a GAN is trained as long as in its paper.
         resolution: Height and width, pixels.
         config: One of `presets`; None takes the default.
         changes: Single settings, of the networks or of the training, that differ from the configuration.
@@ -168,6 +168,8 @@ def trained(
         how = DiffusionTraining.checked(**{**training, **({} if batch is None else {"batch": batch}), **of_training})
         network = cast("DiffusionSettings", changed(settings, of_networks, None))
         model = Diffusion(network, how, resolution=resolution, device=device)
+        if steps is None and kimg is None:
+            raise SettingsError("How long is diffusion to be trained?", "Give --steps or --kimg.")
         total = steps or math.ceil((kimg or 0) * 1000 / how.batch)
     else:
         from synthrelease.generators.gan_model import Gan
@@ -179,7 +181,7 @@ def trained(
         model = Gan(
             name, settings, GanTraining.checked(**{**training, **of_training}), resolution=resolution, device=device
         )
-        total = steps or steps_for(cast(Schedule, settings), kimg or 0, resolution)
+        total = steps or steps_for(cast(Schedule, settings), kimg or cast(Any, settings).total_kimg, resolution)
     return model.train(images, total, out, resume=resume, callbacks=callbacks)
 
 

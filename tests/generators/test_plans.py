@@ -116,7 +116,7 @@ def test_kimg_counts_images_and_frechet_distance_chooses_the_checkpoint_of_a_gan
         (["--set", "chanel_max=4"], 1, "did you mean 'channel_max'"),
         (["--set", "channel_max=wide"], 1, "channel_max"),
         (["--screen-kimg", 1], 1, "--holdout"),
-        (["--kimg", 1], 2, "--steps or --kimg"),
+        (["--kimg", 1], 2, "not both"),
         (["--augment", "colour"], 2, "medical"),
         (["--config", "smal"], 1, "Did you mean 'small'?"),
     ],
