@@ -1,11 +1,13 @@
-"""What Progressive GAN and StyleGAN 1 share: a discriminator that grows, and the fading in of a new level."""
+"""What Progressive GAN and StyleGAN 1 share: settings of growth, a growing discriminator, the fading in of a level."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from synthrelease.generators.layers import (
@@ -16,7 +18,49 @@ from synthrelease.generators.layers import (
     minibatch_deviation,
 )
 from synthrelease.generators.resampling import blur, box_down, nearest_up
-from synthrelease.generators.schedule import split_level
+from synthrelease.generators.schedule import at_or_below, growth, split_level
+from synthrelease.settings import Settings
+
+
+class GrowingSettings(Settings):
+    """Networks that grow, and the schedule by which they do."""
+
+    channel_base: int = Field(default=8192, ge=8, description="Features at a level of r px: 2 * base / r, at most max")
+    channel_max: int = Field(default=512, ge=1, description="Most features of a level; 32 trains on a CPU")
+    latent: int = Field(default=512, ge=1, description="Numbers in a latent vector z (and in w, where there is one)")
+    group: int = Field(default=4, ge=1, description="Images compared by the minibatch deviation; divides the batch")
+    first_resolution: Literal[4, 8, 16, 32, 64, 128, 256] = Field(
+        default=4, description="Pixels at the start of training; the papers take 4 (Progressive GAN) and 8 (StyleGAN)"
+    )
+    fade_kimg: float = Field(default=600, gt=0, description="Thousand real images during which a level fades in")
+    stable_kimg: float = Field(default=600, ge=0, description="Thousand real images of each level once faded in")
+    betas: tuple[float, float] = Field(default=(0.0, 0.99), description="Adam's; no momentum, as the game turns")
+    adam_epsilon: float = Field(default=1e-8, gt=0, description="Adam's")
+    reset_optimizer: bool = Field(
+        default=True, description="Forget Adam's state when the set of levels in use changes: gradients change scale"
+    )
+    batches: dict[int, PositiveInt] = Field(
+        min_length=1, default={4: 16}, description="Images a step over all devices, from this resolution on"
+    )
+    learning_rates: dict[int, PositiveFloat] = Field(
+        min_length=1, default={4: 1e-3}, description="Adam's, from this resolution on"
+    )
+
+    def features_at(self, resolution: int) -> int:
+        """Return the feature maps of the level of `resolution` pixels."""
+        return max(1, min(2 * self.channel_base // resolution, self.channel_max))
+
+    def level_at(self, images: int, resolution: int) -> float:
+        """Return how far the networks have grown after so many real images; see `split_level`."""
+        return growth(images, self.first_resolution, resolution, fade_kimg=self.fade_kimg, stable_kimg=self.stable_kimg)
+
+    def batch_at(self, resolution: int) -> int:
+        """Return the images per step while the highest level in use has `resolution` pixels."""
+        return at_or_below(self.batches, resolution)
+
+    def learning_rate_at(self, resolution: int) -> float:
+        """Return Adam's learning rate while the highest level in use has `resolution` pixels."""
+        return at_or_below(self.learning_rates, resolution)
 
 
 def blend(to_image: nn.ModuleList, below: Tensor, features: Tensor, top: int, share: float) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from synthrelease.generators.growing import GrowingDiscriminator, blend
+from synthrelease.generators.growing import GrowingDiscriminator, GrowingSettings, blend
 from synthrelease.generators.layers import (
     ROOT_TWO,
     EqualizedConvolution,
@@ -21,22 +21,15 @@ from synthrelease.generators.layers import (
     leaky_relu,
     pixel_norm,
 )
-from synthrelease.generators.schedule import at_or_below, growth, levels_of, split_level
-from synthrelease.settings import Settings
+from synthrelease.generators.schedule import levels_of, split_level
 
 
-class ProGANSettings(Settings):
+class ProGANSettings(GrowingSettings):
     """Progressive GAN; the defaults are the paper's networks and its schedule for one GPU."""
 
-    channel_base: int = Field(default=8192, ge=8, description="Features at a level of r px: 2 * base / r, at most max")
-    channel_max: int = Field(default=512, ge=1, description="Most features of a level; 32 trains on a CPU")
-    latent: int = Field(default=512, ge=1, description="Numbers in a latent vector z")
-    group: int = Field(default=4, ge=1, description="Images compared by the minibatch deviation; divides the batch")
     first_resolution: Literal[4, 8, 16, 32, 64, 128, 256] = Field(
         default=4, description="Pixels at the start of training; 4 is the paper's"
     )
-    fade_kimg: float = Field(default=600, gt=0, description="Thousand real images during which a level fades in")
-    stable_kimg: float = Field(default=600, ge=0, description="Thousand real images of each level once faded in")
     total_kimg: float = Field(default=12_000, gt=0, description="Thousand real images in all; 256 px is full at 7,200")
     batches: dict[int, PositiveInt] = Field(
         min_length=1,
@@ -48,30 +41,9 @@ class ProGANSettings(Settings):
         default={4: 1e-3},
         description="Adam's, from this resolution on; the paper's 4-GPU run takes 1.5e-3 at 256 px",
     )
-    betas: tuple[float, float] = Field(default=(0.0, 0.99), description="Adam's; no momentum, as the game turns")
-    adam_epsilon: float = Field(default=1e-8, gt=0, description="Adam's")
-    reset_optimizer: bool = Field(
-        default=True, description="Forget Adam's state when the set of levels in use changes: gradients change scale"
-    )
     penalty: float = Field(default=10.0, ge=0, description="Weight of WGAN-GP's gradient penalty")
     drift: float = Field(default=0.001, ge=0, description="Weight of the squared scores of real images")
     average_beta: float = Field(default=0.999, ge=0, lt=1, description="Decay per step of the averaged generator")
-
-    def features_at(self, resolution: int) -> int:
-        """Return the feature maps of the level of `resolution` pixels."""
-        return max(1, min(2 * self.channel_base // resolution, self.channel_max))
-
-    def level_at(self, images: int, resolution: int) -> float:
-        """Return how far the networks have grown after so many real images; see `split_level`."""
-        return growth(images, self.first_resolution, resolution, fade_kimg=self.fade_kimg, stable_kimg=self.stable_kimg)
-
-    def batch_at(self, resolution: int) -> int:
-        """Return the images per step while the highest level in use has `resolution` pixels."""
-        return at_or_below(self.batches, resolution)
-
-    def learning_rate_at(self, resolution: int) -> float:
-        """Return Adam's learning rate while the highest level in use has `resolution` pixels."""
-        return at_or_below(self.learning_rates, resolution)
 
     def average_decay(self, batch: int, images: int) -> float:
         """Return the share of the averaged generator that one step keeps; here always the same."""

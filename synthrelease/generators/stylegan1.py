@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from synthrelease.generators.growing import GrowingDiscriminator, blend
+from synthrelease.generators.growing import GrowingDiscriminator, GrowingSettings, blend
 from synthrelease.generators.layers import (
     ROOT_TWO,
     EqualizedConvolution,
@@ -24,28 +24,21 @@ from synthrelease.generators.layers import (
     pixel_norm,
 )
 from synthrelease.generators.resampling import blur
-from synthrelease.generators.schedule import at_or_below, growth, half_life_decay, levels_of, split_level
+from synthrelease.generators.schedule import half_life_decay, levels_of, split_level
 from synthrelease.generators.styles import Noise, mix, truncate
-from synthrelease.settings import Settings
 
 
-class StyleGAN1Settings(Settings):
+class StyleGAN1Settings(GrowingSettings):
     """StyleGAN 1; the defaults are the paper's networks and its schedule for eight GPUs."""
 
-    channel_base: int = Field(default=8192, ge=8, description="Features at a level of r px: 2 * base / r, at most max")
-    channel_max: int = Field(default=512, ge=1, description="Most features of a level; 32 trains on a CPU")
-    latent: int = Field(default=512, ge=1, description="Numbers in a latent vector z, and in w")
     mapping_layers: int = Field(default=8, ge=1, description="Dense layers from z to w")
     mapping_rate: float = Field(default=0.01, gt=0, description="Their learning rate, relative: deep ones diverge at 1")
-    group: int = Field(default=4, ge=1, description="Images compared by the minibatch deviation; divides the batch")
     mixing: float = Field(default=0.9, ge=0, le=1, description="Share of images that take styles from two latents")
     truncation_layers: int | None = Field(default=8, ge=1, description="Only the first layers are truncated; the paper")
     style_average_beta: float = Field(default=0.995, ge=0, lt=1, description="Decay per batch of the average w")
     first_resolution: Literal[4, 8, 16, 32, 64, 128, 256] = Field(
         default=8, description="Pixels at the start of training; 8 is the paper's"
     )
-    fade_kimg: float = Field(default=600, gt=0, description="Thousand real images during which a level fades in")
-    stable_kimg: float = Field(default=600, ge=0, description="Thousand real images of each level once faded in")
     total_kimg: float = Field(default=25_000, gt=0, description="Thousand real images in all; 256 px is full at 6,000")
     batches: dict[int, PositiveInt] = Field(
         min_length=1,
@@ -55,29 +48,8 @@ class StyleGAN1Settings(Settings):
     learning_rates: dict[int, PositiveFloat] = Field(
         min_length=1, default={4: 1e-3, 128: 1.5e-3, 256: 2e-3}, description="Adam's, from this resolution on"
     )
-    betas: tuple[float, float] = Field(default=(0.0, 0.99), description="Adam's; no momentum, as the game turns")
-    adam_epsilon: float = Field(default=1e-8, gt=0, description="Adam's")
-    reset_optimizer: bool = Field(
-        default=True, description="Forget Adam's state when the set of levels in use changes: gradients change scale"
-    )
     r1: float = Field(default=10.0, ge=0, description="Gamma of the R1 penalty, every step: gamma / 2 is its weight")
     average_kimg: float = Field(default=10.0, gt=0, description="Half-life of the averaged generator, thousand images")
-
-    def features_at(self, resolution: int) -> int:
-        """Return the feature maps of the level of `resolution` pixels."""
-        return max(1, min(2 * self.channel_base // resolution, self.channel_max))
-
-    def level_at(self, images: int, resolution: int) -> float:
-        """Return how far the networks have grown after so many real images; see `split_level`."""
-        return growth(images, self.first_resolution, resolution, fade_kimg=self.fade_kimg, stable_kimg=self.stable_kimg)
-
-    def batch_at(self, resolution: int) -> int:
-        """Return the images per step while the highest level in use has `resolution` pixels."""
-        return at_or_below(self.batches, resolution)
-
-    def learning_rate_at(self, resolution: int) -> float:
-        """Return Adam's learning rate while the highest level in use has `resolution` pixels."""
-        return at_or_below(self.learning_rates, resolution)
 
     def average_decay(self, batch: int, images: int) -> float:
         """Return the share of the averaged generator that one step of `batch` images keeps."""

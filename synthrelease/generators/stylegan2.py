@@ -99,7 +99,14 @@ PRESETS = {
     ),
     "auto": StyleGAN2Settings(channel_base=16384, mapping_layers=2, learning_rate=0.0025),
     "small": StyleGAN2Settings(
-        channel_base=2048, channel_max=64, latent=128, mapping_layers=2, batch=16, average_kimg=0.5
+        channel_base=2048,
+        channel_max=64,
+        latent=128,
+        mapping_layers=2,
+        batch=16,
+        learning_rate=0.004,
+        r1=1.0,
+        average_kimg=0.5,
     ),
 }
 """Settings by name: configuration F; the ADA paper's at 256 px, half as wide; ADA's automatic choice; narrow

@@ -140,7 +140,16 @@ PRESETS = {
     "r": StyleGAN3Settings(configuration="R"),
     "official": StyleGAN3Settings(layers=OFFICIAL_LAYERS),
     "official-r": StyleGAN3Settings(configuration="R", layers=OFFICIAL_LAYERS),
-    "small": StyleGAN3Settings(channel_base=2048, channel_max=64, latent=128, batch=16, average_kimg=0.5),
+    "small": StyleGAN3Settings(
+        channel_base=2048,
+        channel_max=64,
+        latent=128,
+        batch=16,
+        learning_rate=0.004,
+        discriminator_learning_rate=0.004,
+        r1=1.0,
+        average_kimg=0.5,
+    ),
 }
 """Settings by name: configurations T and R; the same with the published 14 layers at every resolution; narrow
 networks, for a CPU."""
