@@ -29,8 +29,9 @@ lint: $(VENV)/.ready-dev ## Style and types
 schema: $(VENV)/.ready-dev ## Write the JSON Schemas of the records to docs/
 	$(BIN)/python docs/make_schema.py
 
-docs: schema ## Write the generated pages: docs/cli.md and the schema
+docs: schema ## Write the generated pages: commands, measures, schemas
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_measures.py
 
 clean: ## Remove what these targets made
 	rm -rf $(VENV) demo-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

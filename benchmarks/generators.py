@@ -1,7 +1,7 @@
 """Training steps on a CPU: time per image of each kind of generator, over the time of its matrix products alone.
 
 `python benchmarks/generators.py`. The baseline is the sum of the step's convolutions and matrix products, each timed
-where it runs, in the same step: 1.0 would be a step that does nothing else. The data loader should take under 5 % of it.
+where it runs, in the same step: 1.0 would be a step that does nothing else. The data loader should take under 5 %.
 Networks are narrow (at most 32 features; diffusion: 16 at the first level); 4 contrasts and a mask, batches of 8.
 """
 
@@ -23,8 +23,8 @@ from synthrelease.generators.gan_training import GanLearner, GanTraining
 from synthrelease.generators.image_feed import ImageFeed
 from synthrelease.generators.interface import NAMES
 from synthrelease.generators.plans import changed, presets
-from synthrelease.generators.running import Processes
 from synthrelease.image_set import ImageRow, ImageSet, from_arrays
+from synthrelease.training.running import Processes
 
 BATCH = 8
 LOADER_TARGET = 0.05

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthrelease import study
-from synthrelease.generators.training_log import read_scalars
 from synthrelease.image_set import ImageSet, open_set
 from synthrelease.settings import PrepareSettings
+from synthrelease.training.training_log import read_scalars
 
 KIMG = {"progan": 15.0, "stylegan1": 15.0, "stylegan2": 15.0, "stylegan3": 6.0, "diffusion": 8.0}
 NARROW = {  # networks half as wide as `small`, so that each takes minutes

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
 
 from synthrelease import opening, policy, store
 from synthrelease.decision import keeping, log
 from synthrelease.decision.folder import Evidence
-from synthrelease.errors import SynthreleaseError
-from synthrelease.progress import Progress
+from synthrelease.errors import SettingsError, SynthreleaseError
+from synthrelease.progress import SILENT, Progress
 from synthrelease.records import AuditRecord
 from synthrelease.release_records import Removal
 from synthrelease.settings import AuditSettings
@@ -105,3 +108,48 @@ def write_report(evidence: Path) -> None:
         render(evidence, None)
     except SynthreleaseError as error:
         _LOG.warning("report.html was not written: %s Later: synthrelease report EVIDENCE.", error.problem)
+
+
+def audit_arrays(
+    *,
+    train: ArrayLike,
+    synthetic: ArrayLike,
+    train_subjects: Sequence[str],
+    holdout: ArrayLike | None = None,
+    holdout_subjects: Sequence[str] | None = None,
+    synthetic_subjects: Sequence[str] | None = None,
+    channels: Sequence[str] | None = None,
+    out: Path | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> AuditRecord:
+    """Return the audit's record for images in memory, the same as for folders.
+
+    Args:
+        train: (n, c, h, w) images that the generator saw, any number type.
+        synthetic: (m, c, h, w) what it made.
+        train_subjects: n subject ids.
+        holdout: (k, c, h, w) images of other subjects; None leaves everything uncalibrated.
+        holdout_subjects: k subject ids.
+        synthetic_subjects: m ids of groups of like images, where there are such.
+        channels: c names; one called "mask" holds labels, not intensities.
+        out: Also write `out/evidence/audit.json` and `report.html`.
+        progress: Hears of every step.
+        options: Fields of `AuditSettings`, e.g. ``alpha=0.01``.
+
+    Raises:
+        SynthreleaseError: With what is wrong and what to do.
+    """
+    if holdout is not None and holdout_subjects is None:
+        raise SettingsError("holdout was given without holdout_subjects.", "Pass one subject id per holdout image.")
+    settings = AuditSettings.checked(**options)
+    opening.check_extractors(settings)
+    roles = opening.OpenRoles(
+        opening.in_memory("train", train, train_subjects, channels),
+        None if holdout is None else opening.in_memory("holdout", holdout, holdout_subjects, channels),
+        opening.in_memory("synthetic", synthetic, synthetic_subjects, channels),
+        opening.NOWHERE,
+    )
+    if out is None:
+        return audited(roles, settings, progress).record
+    return audit_into(store.private_folder(out / "evidence"), roles, settings, progress)

@@ -55,6 +55,10 @@ class GeneratorError(SynthreleaseError):
     """A generator cannot be trained or used as asked, or its training went wrong."""
 
 
+class SegmentationError(SynthreleaseError):
+    """A segmenter cannot be trained or scored as asked, or its training went wrong."""
+
+
 class AuditError(SynthreleaseError):
     """The audit cannot run, or a step was given what it must refuse."""
 

@@ -315,3 +315,13 @@ class TrainingPlan(Record):
     channels: int
     settings: dict[str, object]
     networks: dict[str, NetworkSize] = Field(description="generator and discriminator, or denoiser")
+
+
+class Curve(Record):
+    """Real and synthetic images side by side: over one axis, or cell by cell of a square map."""
+
+    name: Literal["intensity", "spectrum", "tumour area", "tumour place"]
+    view: str = ""
+    at: tuple[float, ...] = Field(default=(), description="Positions on the axis; none for a map")
+    real: tuple[float, ...]
+    synthetic: tuple[float, ...]

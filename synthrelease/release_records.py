@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from synthrelease.records import Comparison, Finding, Planted, Rate, Record
+from synthrelease.records import Comparison, Curve, Finding, Planted, Rate, Record
 
 Decision = Literal["APPROVE", "REVIEW", "REJECT", "INCOMPLETE"]
 ReleaseModel = Literal["controlled", "registered", "public"]
@@ -131,6 +131,13 @@ class Measurement(Record):
     extractor: str = ""
     unit: str = ""
     note: str = ""
+    metric: str = Field(default="", description="Line of the metric table that explains it")
+    view: str = Field(default="", description="Contrast, or three contrasts as colours")
+    matched: float | None = Field(default=None, description="The value on as many images as the floor's")
+    floor_count: int | None = Field(default=None, description="Images on each side of `floor` and `matched`")
+    real_count: int | None = Field(default=None, description="Real images behind the number")
+    weights_sha256: str | None = None
+    preprocessing: str = Field(default="", description="Everything between stored pixels and features")
 
 
 class QualityRecord(Record):
@@ -139,6 +146,8 @@ class QualityRecord(Record):
     schema_version: Literal[1] = 1
     measurements: tuple[Measurement, ...]
     synthetic: str = Field(default="", description="Content hash of the synthetic images that were measured")
+    curves: tuple[Curve, ...] = ()
+    made_with: dict[str, str] = Field(default_factory=dict, description="Inputs, seed, version, date; stays inside")
 
 
 class UtilityRecord(Record):

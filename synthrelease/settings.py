@@ -106,6 +106,22 @@ class AuditSettings(Settings):
         return self.alpha / 3 if self.parts else self.alpha
 
 
+class MeasureSettings(Settings):
+    """Image quality against real images."""
+
+    extractors: tuple[str, ...] = Field(
+        default=(), description="Names; empty takes copy-encoder and every imported network"
+    )
+    weights: dict[str, Path] = Field(default_factory=dict, description="Weights file per extractor name")
+    heads: dict[str, Path] = Field(default_factory=dict, description="File with a class head per extractor name")
+    channels: tuple[str, ...] = Field(default=(), description="Contrasts to measure; empty takes all common ones")
+    subject_pattern: str | None = Field(default=None, description="Regex on the relative path; group 1 is the subject")
+    exclude: tuple[str, ...] = Field(default=(), description="Files left out by name, in any role")
+    seed: int = Field(default=0, ge=0, description="Of halves, parts, subsets and pairs")
+    parts: int = Field(default=5, ge=0, le=50, description="Parts that are left out in turn for intervals; 0: none")
+    pairs: int = Field(default=200, ge=2, le=10_000, description="Most pairs behind the likeness of images of a set")
+
+
 def _in_words(cls: type[BaseModel], item: Any) -> str:
     name = ".".join(map(str, item["loc"])) or "settings"
     if item["type"] == "extra_forbidden":

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from numpy.typing import ArrayLike
-
 from synthrelease import auditing, opening, policy, store
+from synthrelease.auditing import audit_arrays as audit_arrays
 from synthrelease.decision import approval
 from synthrelease.decision import decide as deciding
 from synthrelease.decision.folder import open_evidence
@@ -30,7 +28,7 @@ from synthrelease.release_records import (
     UtilityRecord,
     Verification,
 )
-from synthrelease.settings import AuditSettings, PhantomSettings, PrepareSettings
+from synthrelease.settings import AuditSettings, MeasureSettings, PhantomSettings, PrepareSettings
 
 if TYPE_CHECKING:  # science folders load torch; each verb imports what it needs
     from synthrelease.features.cache import CacheContent
@@ -111,19 +109,19 @@ def train(
     """
     from synthrelease import watching
     from synthrelease.generators.plans import trained
-    from synthrelease.generators.training_loop import Callbacks
 
     train_set = open_set(images, check_content=True)
     if screen_kimg and holdout is None:
         raise SettingsError("Looking for memorised images needs a holdout.", "Give --holdout, or no --screen-kimg.")
-    watchers = Callbacks(progress=progress)
-    if best == "fd" or (best is None and generator != "diffusion"):
-        judge = watching.frechet_judge(train_set, resolution=resolution, images=judged_images, progress=progress)
-        watchers = replace(watchers, judge=judge, judge_name=watching.judge_name(judged_images))
-    if screen_kimg and holdout is not None:
-        others = open_set(holdout, check_content=True)
-        screen = watching.memorisation_screen(train_set, others, resolution=resolution, progress=progress)
-        watchers = replace(watchers, screen=screen)
+    others = None if holdout is None else open_set(holdout, check_content=True)
+    judged = best == "fd" or (best is None and generator != "diffusion")
+    watchers = watching.callbacks(
+        train_set,
+        others if screen_kimg else None,
+        resolution=resolution,
+        judged_images=judged_images if judged else 0,
+        progress=progress,
+    )
     return trained(
         generator,
         images=train_set,
@@ -159,6 +157,54 @@ def sample(
     return sampled(generator, seeds, out, progress=progress)
 
 
+def segment(
+    *,
+    test: Path,
+    out: Path,
+    real: Path | None = None,
+    synthetic: Path | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> UtilityRecord | None:
+    """Train segmenters on real, synthetic or both, score them on test subjects, and write `out/utility.json`.
+
+    Args:
+        test: Image set of real subjects that no training saw.
+        out: Folder of models, per-subject table and record.
+        real: Image set of real training subjects.
+        synthetic: Image set to prove useful.
+        progress: Hears of every step.
+        options: Of `segmenting.segment_into`, e.g. ``seeds=(0, 1, 2)``.
+
+    Returns:
+        The record; None in the helping processes of a training by several.
+    """
+    from synthrelease import segmenting
+    from synthrelease.segmentation.plan import Roles
+
+    sets = {"real": real, "synthetic": synthetic}
+    opened = {name: open_set(path, check_content=True) for name, path in sets.items() if path is not None}
+    roles = Roles(test=open_set(test, check_content=True), **opened)
+    return segmenting.segment_into(out, roles, progress=progress, **options)
+
+
+def measure(
+    *,
+    real: Path,
+    synthetic: Path,
+    out: Path,
+    holdout: Path | None = None,
+    settings: MeasureSettings | None = None,
+    progress: Progress = SILENT,
+) -> QualityRecord:
+    """Measure synthetic images against real ones; write `out/quality.json` and `out/quality.html`."""
+    from synthrelease import measuring
+
+    return measuring.measure(
+        real=real, synthetic=synthetic, out=out, holdout=holdout, settings=settings, progress=progress
+    )
+
+
 def audit(
     *,
     train: Path,
@@ -180,51 +226,6 @@ def audit(
         progress=progress,
     )
     return auditing.audit_into(evidence, roles, settings, progress)
-
-
-def audit_arrays(
-    *,
-    train: ArrayLike,
-    synthetic: ArrayLike,
-    train_subjects: Sequence[str],
-    holdout: ArrayLike | None = None,
-    holdout_subjects: Sequence[str] | None = None,
-    synthetic_subjects: Sequence[str] | None = None,
-    channels: Sequence[str] | None = None,
-    out: Path | None = None,
-    progress: Progress = SILENT,
-    **options: Any,
-) -> AuditRecord:
-    """Return the audit's record for images in memory, the same as for folders.
-
-    Args:
-        train: (n, c, h, w) images that the generator saw, any number type.
-        synthetic: (m, c, h, w) what it made.
-        train_subjects: n subject ids.
-        holdout: (k, c, h, w) images of other subjects; None leaves everything uncalibrated.
-        holdout_subjects: k subject ids.
-        synthetic_subjects: m ids of groups of like images, where there are such.
-        channels: c names; one called "mask" holds labels, not intensities.
-        out: Also write `out/evidence/audit.json` and `report.html`.
-        progress: Hears of every step.
-        options: Fields of `AuditSettings`, e.g. ``alpha=0.01``.
-
-    Raises:
-        SynthreleaseError: With what is wrong and what to do.
-    """
-    if holdout is not None and holdout_subjects is None:
-        raise SettingsError("holdout was given without holdout_subjects.", "Pass one subject id per holdout image.")
-    settings = AuditSettings.checked(**options)
-    opening.check_extractors(settings)
-    roles = opening.OpenRoles(
-        opening.in_memory("train", train, train_subjects, channels),
-        None if holdout is None else opening.in_memory("holdout", holdout, holdout_subjects, channels),
-        opening.in_memory("synthetic", synthetic, synthetic_subjects, channels),
-        opening.NOWHERE,
-    )
-    if out is None:
-        return auditing.audited(roles, settings, progress).record
-    return auditing.audit_into(store.private_folder(out / "evidence"), roles, settings, progress)
 
 
 def release_policy(name: str) -> tuple[policy.Policy, str]:
@@ -365,6 +366,13 @@ def weights_import(name: str, file: Path) -> InstalledWeights:
     from synthrelease.features.weights import import_weights
 
     return import_weights(name, file)
+
+
+def weights_fit_head(name: str, **options: Any) -> dict[str, Any]:
+    """Fit a surrogate class head for an extractor on labelled images; see `measuring_heads.fit_head`."""
+    from synthrelease.measuring_heads import fit_head
+
+    return fit_head(name, **options)
 
 
 def cache_show() -> CacheContent:

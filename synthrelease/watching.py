@@ -9,25 +9,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthrelease import opening, store
 from synthrelease.errors import AuditError, GeneratorError, SettingsError
-from synthrelease.generators.interface import Judge, Sampler, Screen, Screened
+from synthrelease.generators.interface import RESERVED_SEEDS, Judge, Sampler, Screen, Screened
 from synthrelease.image_set import MASK, ImageRow, ImageSet, from_arrays
 from synthrelease.progress import SILENT, Progress
 from synthrelease.settings import AuditSettings
 
+if TYPE_CHECKING:
+    from synthrelease.generators.training_loop import Callbacks
+
 VERSION = "watching-1"
 
-SCREEN_SEEDS = 2**40
+SCREEN_SEEDS = RESERVED_SEEDS
 """First seed of the samples that are screened. Released images must not have had a say in when their training
-stopped, and nobody samples a release from here: releases count up from small seeds."""
+stopped: `sample` refuses seeds from here on."""
 
-JUDGE_SEEDS = 2**41
+JUDGE_SEEDS = 2 * RESERVED_SEEDS
 """First seed of the samples that are judged; apart from those of the screen."""
 
 SCREENED_IMAGES = 1000
@@ -39,6 +42,29 @@ MOST_REAL = 4000
 """Train images that the judge compares with, evenly spread over the set; the same ones for every value."""
 
 BLOCK = 64  # images embedded at once
+
+
+def callbacks(
+    train: ImageSet, holdout: ImageSet | None, *, resolution: int, judged_images: int, progress: Progress
+) -> Callbacks:
+    """Return what a training is watched with.
+
+    Args:
+        train: Its images.
+        holdout: Images of other subjects for the screen; None: no screen.
+        resolution: Of the training, pixels.
+        judged_images: Samples for the distance to train at each checkpoint; 0: the learner's own measure.
+        progress: Hears of every step.
+    """
+    from synthrelease.generators.training_loop import Callbacks
+
+    found = Callbacks(progress=progress)
+    if judged_images:
+        judge = frechet_judge(train, resolution=resolution, images=judged_images, progress=progress)
+        found = replace(found, judge=judge, judge_name=judge_name(judged_images))
+    if holdout is not None:
+        found = replace(found, screen=memorisation_screen(train, holdout, resolution=resolution, progress=progress))
+    return found
 
 
 def memorisation_screen(
@@ -67,7 +93,7 @@ def memorisation_screen(
 
     The interval is cautious where holdout subjects or samples are few, so the screen stops a flood of copies and not
     the first one. With 13 slices a subject and 1,000 samples it takes near copies in about 33 % of them at 10 holdout
-    subjects, 20 % at 30, 11 % at 100 and 3 % at 300; with 200 samples 26 % at 30. `above_alarm` rises earlier.
+    subjects, 20 % at 30, 11 % at 100 and 3 % at 300; with 200 samples 26 % at 30. `above_alarm` needs no interval.
 
     Args:
         train: Images that the generator is trained on, of at least 2 subjects.
@@ -209,7 +235,7 @@ class _MemorisationScreen:
         extractors, _ = opening.extractors(settings, self._roles.train, cache, progress)
         frame = Frame(self._roles.channels, settings.image_size, cache, progress)
         self._gallery = Gallery(self._roles.train, extractors, frame, with_parts=False)
-        self._strangers = auditor._screen_strangers(self._gallery, self._roles, settings)
+        self._strangers = auditor.screen_strangers(self._gallery, self._roles, settings)
         self._subjects = len(np.unique(holdout.subjects))
         if self._subjects < FEWEST_SUBJECTS:
             progress.say(f"{self._few()}: the screen can stop this training, but its silence will mean nothing.")
@@ -235,10 +261,10 @@ class _MemorisationScreen:
         rows = [ImageRow(f"seed-{seed}", seed=seed) for seed in self._seeds]
         samples = from_arrays(pixels, rows, channels=self._roles.train.channels)
         roles, frame, settings = replace(self._roles, synthetic=samples), self._gallery.frame, self._settings
-        limits, degradation = auditor._calibrate(self._gallery, roles, self._strangers, settings)
+        limits, degradation = auditor.calibrate(self._gallery, roles, self._strangers, settings)
         found = self._gallery.screen(of_set(name, samples, frame.channels, frame.size), settings.candidates)
-        near = auditor._near_copies(roles, found, limits, settings, ())
-        transfer = auditor._transfer(degradation, limits, near, roles, found, settings)
+        near = auditor.count_near_copies(roles, found, limits, settings, ())
+        transfer = auditor.check_transfer(degradation, limits, near, roles, found, settings)
         # The holdout is never missing here, so neither are these.
         assert limits is not None
         assert near.holdout is not None

@@ -40,16 +40,25 @@ MAY_IMPORT = {  # part of the package: the other parts that it may import
     "image_set": {"errors", "store"},
     "policy": {"errors", "records"},
     **dict.fromkeys(SCIENCE, BASE),
-    "segmentation": BASE | {"metrics"},
+    "training": BASE,
+    "generators": BASE | {"training"},
+    "segmentation": BASE | {"metrics", "training"},
     "privacy": BASE | {"metrics", "features"},
     "decision": BASE | {"policy"},
     "report": BASE | {"decision"},
     "review": BASE | {"decision", "report"},
     "release": BASE | {"decision", "report"},
     "opening": BASE | {"scans", "features"},
+    "measuring": BASE | {"opening", "features", "metrics", "report", "measuring_pixels"},
+    "measuring_pixels": BASE | {"metrics"},
+    "measuring_heads": BASE | {"opening", "features", "metrics"},
+    "segmenting": BASE | {"segmentation", "training"},
     "watching": BASE | {"opening", "features", "metrics", "privacy", "generators"},
     "auditing": BASE | {"policy", "opening", "decision", "privacy", "report"},
-    "study": BASE | SCIENCE | {"policy", "opening", "auditing", "watching", "decision", "review", "release"},
+    "study": BASE
+    | SCIENCE
+    | {"policy", "opening", "auditing", "watching", "segmenting", "measuring", "measuring_heads", "training"}
+    | {"decision", "review", "release"},
     "cli": BASE | {"study", "policy"},
     "": {"study"},  # synthrelease/__init__.py: `from synthrelease import audit`
 }
@@ -57,6 +66,7 @@ AT_HOME_IN = {  # library: the only places that may import it
     "torch": (
         "generators/",
         "segmentation/",
+        "training/",
         "features/",
         *(f"privacy/{m}.py" for m in ("confirmation", "alignment", "parts")),
     ),
@@ -73,7 +83,7 @@ AT_HOME_IN = {  # library: the only places that may import it
     "tifffile": ("scans/",),
     "zarr": ("image_set.py", "scans/"),
     "h5py": ("features/",),
-    "safetensors": ("features/", "generators/"),
+    "safetensors": ("features/", "generators/", "training/"),
     "sklearn": ("metrics/", "privacy/"),
     "jinja2": ("report/",),
     "markupsafe": ("report/",),

@@ -9,14 +9,14 @@ import torch
 from diffusion_helpers import QUICK, TINY, discs
 from diffusion_helpers import settings as diffusion_training
 
-from synthrelease.generators import checkpoint
 from synthrelease.generators.diffusion_model import Diffusion
 from synthrelease.generators.gan_model import Gan
 from synthrelease.generators.gan_training import GanTraining
 from synthrelease.generators.plans import changed, presets
-from synthrelease.generators.training_log import read_scalars
 from synthrelease.image_set import ImageSet
 from synthrelease.settings import Settings
+from synthrelease.training import checkpoint
+from synthrelease.training.training_log import read_scalars
 
 GANS = ("progan", "stylegan1", "stylegan2", "stylegan3")
 KINDS = (*GANS, "diffusion")

@@ -24,6 +24,8 @@ COMMANDS = {  # name: module within synthrelease.cli, and where not `command` it
     "prepare": "prepare",
     "train": "train",
     "sample": "sample",
+    "measure": "measure",
+    "segment": "segment",
     "audit": "audit",
     "review": "review",
     "decide": "decide",

@@ -12,6 +12,7 @@ import click
 from synthrelease.cli.console import ConsoleProgress
 from synthrelease.release_records import Measurement, UtilityRecord
 
+FEW = 10  # subjects: a bootstrap of fewer misses the truth far more often than it says
 WORDS = {"real": "real", "synthetic": "synthetic", "both": "synthetic + real"}
 
 
@@ -136,10 +137,13 @@ def _summary(record: UtilityRecord, out: Path) -> str:
     ]
     for note in notes:
         lines += textwrap.wrap(note, 76, initial_indent="  ", subsequent_indent="    ")
+    lines.append("")
     if record.seeds == 1:
-        lines += ["", "  One training each: the interval does not know how much another seed would differ."]
-    lines += ["", f"Hausdorff distances and the record: {out / 'utility.json'}"]
-    lines.append(f"Each subject: {out / 'subjects.csv'}  (names of real subjects: keep it inside)")
+        lines.append("  One training each: how much another seed would differ is not known.")
+    if max((item.count or 0) for item in rows) < FEW:
+        lines.append(f"  Fewer than {FEW} test subjects: the intervals are too narrow to be trusted.")
+    lines += ["", f"Record with Hausdorff distances: {out / 'utility.json'}", f"Each subject: {out / 'subjects.csv'}"]
+    lines.append("The folder names real subjects and holds weights: keep it inside.")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -72,3 +73,37 @@ def where(as_json: bool) -> None:
 
     folder = study.weights_list().folder
     click.echo(json.dumps({"folder": str(folder)}) if as_json else str(folder))
+
+
+@command.command("fit-head")
+@click.argument("name")
+@click.option("--images", required=True, type=click.Path(path_type=Path), help="Labelled real images.")
+@click.option("--labels", required=True, type=click.Path(path_type=Path), help="CSV: label, and image_id or subject.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The head, an NPZ file.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the imported one.")
+@click.option("--channel", help="Contrast to look at; default: the first.")
+@click.option("--seed", default=0, show_default=True, help="Of the folds behind the accuracy.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def fit_head(name: str, images: Path, labels: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Fit a surrogate class head for the extractor NAME, for inception scores.
+
+    No head of RadImageNet is published. A linear head on your own labels stands in for it, and says so: its score is
+    named radis_surrogate_NAME and carries the head's accuracy on patients that it did not see.
+
+    \b
+    synthrelease weights fit-head radimagenet-resnet50 --images train \\
+        --labels grades.csv --out head.npz
+    synthrelease measure ... --head radimagenet-resnet50=head.npz
+    """
+    from synthrelease import study
+    from synthrelease.cli.console import ConsoleProgress
+
+    found = study.weights_fit_head(name, images=images, labels=labels, out=out, progress=ConsoleProgress(), **options)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    click.echo(f"Wrote {out}: {len(found['classes'])} classes from {found['images']} images.")
+    click.echo(
+        f"  accuracy on held-out patients {found['accuracy']:.2f} "
+        f"({found['accuracy_low']:.2f} to {found['accuracy_high']:.2f}); guessing {found['commonest_class']:.2f}"
+    )

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from synthrelease.errors import AuditError, SettingsError
 
 FittedOn = Literal["nothing", "train"]
-NAMES = ("pixels", "copy-encoder", "radimagenet-resnet50", "radimagenet-inceptionv3", "radimagenet-densenet121")
+NAMES = (
+    *("pixels", "copy-encoder", "radimagenet-resnet50", "radimagenet-inceptionv3", "radimagenet-densenet121"),
+    "inception",
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def load(name: str, weights: Path | None = None) -> Extractor:
 
     Args:
         name: One of `NAMES`.
-        weights: A weights file, for the RadImageNet networks (else the imported one is used) and for
+        weights: A weights file, for the RadImageNet and FID networks (else the imported one is used) and for
             a copy encoder that was trained on the user's own train images (else the shipped one).
 
     Raises:
@@ -78,6 +81,11 @@ def load(name: str, weights: Path | None = None) -> Extractor:
             from synthrelease.features.weights import weights_for
 
             return RadImageNet(name, weights if weights is not None else weights_for(name))
+        case "inception":
+            from synthrelease.features.inception import Inception
+            from synthrelease.features.weights import weights_for
+
+            return Inception(weights if weights is not None else weights_for(name))
     raise unknown(name)
 
 

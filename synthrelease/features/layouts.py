@@ -1,4 +1,4 @@
-"""Published layouts of RadImageNet weights: which one a file is in, and what each network calls its tensors there.
+"""Published layouts of RadImageNet and FID weights: which one a file is in, and what its network calls its tensors.
 
 Three families are incompatible though their shapes agree: weights of keras.applications (h5, and its PyTorch
 port), weights trained in PyTorch, and everything else. They are told apart by their tensors' names alone.
@@ -15,9 +15,11 @@ from torch import nn
 
 from synthrelease.errors import WeightsError
 from synthrelease.features import networks
+from synthrelease.features.networks.inception_fid import CHILDREN
+from synthrelease.features.networks.inception_fid import CLASSES as FID_CLASSES
 from synthrelease.features.weight_files import OPTIONAL, RawWeights
 
-Form = Literal["keras-h5", "keras-port", "pytorch", "keras-port-children"]
+Form = Literal["keras-h5", "keras-port", "pytorch", "keras-port-children", "fid-state-dict", "torchscript"]
 TITLES = {"resnet50": "ResNet50", "inceptionv3": "InceptionV3", "densenet121": "DenseNet121"}
 KERAS_LEAVES = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
@@ -36,6 +38,9 @@ class Layout:
 
     @property
     def title(self) -> str:
+        """The layout in words."""
+        if self.architecture == "inception-fid":
+            return "Inception network of FID"
         kind = {
             "keras-h5": "Keras h5",
             "keras-port": "PyTorch port of the Keras weights",
@@ -57,6 +62,8 @@ def layout_of(raw: RawWeights) -> Layout | None:
     ):
         if mark in names:
             return Layout("pytorch", architecture)
+    if "Mixed_7c.branch1x1.conv.weight" in names and len(raw.tensors.get("fc.weight", ())) == FID_CLASSES:
+        return Layout("fid-state-dict", "inception-fid")
     if "conv1.bias" in names and "layer1.0.conv1.bias" in names:
         return Layout("keras-port", "resnet50")
     if "0.conv.weight" in names and "17.branch1x1.conv.weight" in names and _scales_are_one(raw):
@@ -86,17 +93,15 @@ def describe(raw: RawWeights) -> str:
     """Say in words what a file seems to be, for an error message."""
     layout = layout_of(raw)
     if layout is not None:
-        return f"a {layout.title} file"
+        article = "the" if layout.form == "fid-state-dict" else "a"
+        return f"{article} {layout.title}" + ("" if article == "the" else " file")
     names = raw.tensors
     head = names.get("fc.weight")
     classes = "" if head is None else f" with a head of {len(head)} classes"
     if any(name.startswith(("block35_", "conv_7b")) for name in names):
         return "a RadImageNet Inception-ResNet-v2 (Keras) file, which is not supported"
     if "Mixed_7c.branch1x1.conv.weight" in names:
-        kind = (
-            "the Inception network of FID" if head is not None and len(head) == 1008 else "a torchvision Inception-v3"
-        )
-        return f"{kind}{classes}"
+        return f"a torchvision Inception-v3{classes}"
     if "layer4.2.conv3.weight" in names:
         return (
             f"an ImageNet ResNet-50{classes}"
@@ -135,11 +140,15 @@ def load_network(raw: RawWeights, layout: Layout) -> nn.Module:
         raise WeightsError(
             f"{raw.path.name} looks like a {layout.title} file but does not match it: "
             f"{'; '.join(filter(None, problems))}.",
-            "Give the file as published, without a head and complete; nothing is loaded in part.",
+            f"Give the file as published{_head_advice(layout)} and complete; nothing is loaded in part.",
         )
     state.update({own: tensors[name].to(state[own].dtype) for name, own in places.items() if name in tensors})
     network.load_state_dict(state, strict=True)
     return network.eval().requires_grad_(False)
+
+
+def _head_advice(layout: Layout) -> str:
+    return ", with its head," if layout.form == "fid-state-dict" else ", without a head"
 
 
 def _listed(title: str, names: list[str]) -> str:
@@ -157,6 +166,8 @@ def _places(layout: Layout, network: nn.Module) -> dict[str, str]:
             return {prefix + own.removeprefix("body."): own for own in own_names}
         case "keras-port-children":
             return {own.removeprefix("body."): own for own in own_names}
+        case "fid-state-dict":
+            return {_inception_name(own): own for own in own_names}
         case "keras-port":
             return {_resnet_name(own): own for own in own_names}
         case "keras-h5":
@@ -171,6 +182,14 @@ def _places(layout: Layout, network: nn.Module) -> dict[str, str]:
                 kind = {"weight": "kernel", "bias": "bias"} if layer in convolutions else KERAS_LEAVES
                 places[f"{keras_names[layer]}/{kind[leaf]}"] = own
             return places
+    raise AssertionError(layout.form)  # a program brings its own names
+
+
+def _inception_name(own: str) -> str:
+    if own.startswith("fc."):
+        return own
+    child, rest = re.fullmatch(r"body\.(\d+)\.(.+)", own).groups()  # type: ignore[union-attr]
+    return f"{CHILDREN[int(child)]}.{rest}"
 
 
 def _resnet_name(own: str) -> str:

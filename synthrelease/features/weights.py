@@ -1,6 +1,7 @@
 """Which weights files are known, importing them into the user's cache, and finding them there.
 
-RadImageNet weights are not shipped: their redistribution is unresolved. Users fetch a file from its own project page.
+Weights are not shipped: redistribution of RadImageNet's is unresolved, FID's are large. Users fetch a file from its own
+project page.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ def _pytorch(network: str, sha256: str | None = None) -> KnownFile:
     return KnownFile(PREFIX + network.lower(), "pytorch", (f"{network}.pt",), sha256, status, MIRROR, LICENCE)
 
 
+INCEPTION = "inception"
+FID_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+FID_SOURCE = "pytorch-fid (https://github.com/mseitzer/pytorch-fid) or torch-fidelity: their releases hold it"
+
 KNOWN: tuple[KnownFile, ...] = (
     _pytorch("ResNet50", "08629f7e7bd3e29b8ee9522ca3f65ce4d010a7ddf74f0ea3c7e3f3d0bbab0734"),
     _pytorch("InceptionV3"),
@@ -95,6 +100,24 @@ KNOWN: tuple[KnownFile, ...] = (
         "lzl199704/radimagenet-models (https://github.com/lzl199704/radimagenet-models)",
         "Apache-2.0 (code)",
     ),
+    KnownFile(
+        INCEPTION,
+        "fid-state-dict",
+        ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth"),
+        FID_SHA256,
+        "reported",
+        FID_SOURCE,
+        "Apache-2.0 (code)",
+    ),
+    KnownFile(
+        INCEPTION,
+        "torchscript",
+        ("inception-2015-12-05.pt",),
+        None,
+        "unknown",
+        "stylegan2-ada-pytorch (https://github.com/NVlabs/stylegan2-ada-pytorch)",
+        "the project's own",
+    ),
 )
 
 
@@ -105,11 +128,16 @@ def weights_folder() -> Path:
 
 def listing() -> Listing:
     """Return every known file, what is installed, and where."""
-    return Listing(KNOWN, installed(), weights_folder())
+    return Listing(KNOWN, imported(), weights_folder())
 
 
 def installed() -> tuple[InstalledWeights, ...]:
-    """Return the imported files, by name; their hashes as recorded at import."""
+    """Return the imported networks that an audit searches with by default: RadImageNet's, which know medical images."""
+    return tuple(found for found in imported() if found.name.startswith(PREFIX))
+
+
+def imported() -> tuple[InstalledWeights, ...]:
+    """Return every imported file, by name; their hashes as recorded at import."""
     names = sorted({file.name for file in KNOWN})
     return tuple(found for found in map(_installed, names) if found is not None)
 
@@ -127,9 +155,7 @@ def import_weights(name: str, file: Path) -> InstalledWeights:
         if name in {"pixels", "copy-encoder"}:
             raise WeightsError(f"The extractor {name!r} needs no weights file.", "It works as installed.")
         raise unknown(name)
-    from synthrelease.features.radimagenet import open_network  # torch: not needed to list
-
-    _, layout = open_network(name.removeprefix(PREFIX), file)
+    form = _form_of(name, file)
     sha256 = store.sha256_of(file)
     folder = store.private_folder(weights_folder() / name)
     place = folder / f"{sha256[:16]}{file.suffix.lower()}"
@@ -137,12 +163,23 @@ def import_weights(name: str, file: Path) -> InstalledWeights:
         shutil.copyfile(file, partial)
         if store.sha256_of(partial) != sha256:
             raise WeightsError(f"{file.name} changed while it was copied.", "Import it again.")
-    found = InstalledWeights(name, place, sha256, layout.form, file.name, recognised(name, layout.form, sha256))
+    found = InstalledWeights(name, place, sha256, form, file.name, recognised(name, form, sha256))
     store.write_text(folder / "about.json", json.dumps({**asdict(found), "path": place.name}, indent=1))
     for old in folder.iterdir():
         if old.name not in {place.name, "about.json"}:
             old.unlink()
     return found
+
+
+def _form_of(name: str, file: Path) -> str:
+    """Load a file strictly and return the form that it is in; torch is not needed to list, so it is imported here."""
+    if name == INCEPTION:
+        from synthrelease.features.inception import open_inception
+
+        return open_inception(file)[1].form
+    from synthrelease.features.radimagenet import open_network
+
+    return open_network(name.removeprefix(PREFIX), file)[1].form
 
 
 def recognised(name: str, form: str, sha256: str) -> str:
@@ -154,7 +191,7 @@ def recognised(name: str, form: str, sha256: str) -> str:
     if any(known.sha256 for known in same):
         return (
             f"The SHA-256 differs from the one reported for {same[0].file_names[0]}: "
-            "a conversion or a later version, or not RadImageNet's weights. Check where it came from."
+            "a conversion or a later version, or other weights. Check where it came from."
         )
     return "No SHA-256 is published for this file: its layout is right, its origin cannot be checked."
 

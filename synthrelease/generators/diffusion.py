@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from synthrelease import seeds as randomness
 from synthrelease.errors import SettingsError
-from synthrelease.generators.running import Precision, autocast
 from synthrelease.settings import Settings
+from synthrelease.training.running import Precision, autocast
 
 Schedule = Literal["linear", "cosine"]
 SamplerName = Literal["ddpm", "ddim", "dpm++"]

@@ -9,16 +9,16 @@ from typing import Any
 from torch import nn
 
 from synthrelease.errors import GeneratorError
-from synthrelease.generators import checkpoint as saved
 from synthrelease.generators import diffusion
 from synthrelease.generators.diffusion import DiffusionSettings, SamplingSettings
 from synthrelease.generators.diffusion_training import AVERAGE, DiffusionLearner, DiffusionTraining
 from synthrelease.generators.image_feed import ImageFeed
 from synthrelease.generators.interface import STANDARD_LEVELS, Batch
 from synthrelease.generators.model_folder import chosen_checkpoint, train_into
-from synthrelease.generators.running import Processes, choose_device
 from synthrelease.generators.training_loop import Callbacks
 from synthrelease.image_set import ImageSet
+from synthrelease.training import checkpoint as saved
+from synthrelease.training.running import Processes, choose_device
 
 NAME = "diffusion"
 

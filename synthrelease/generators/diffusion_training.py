@@ -12,14 +12,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from synthrelease import seeds as randomness
-from synthrelease.generators import checkpoint as saved
 from synthrelease.generators import diffusion
 from synthrelease.generators.diffusion import DiffusionSettings, SamplingSettings
-from synthrelease.generators.ema import averaged_copy, update_average, warmed_decay
 from synthrelease.generators.image_feed import ImageFeed
-from synthrelease.generators.running import Processes, autocast, average_gradients
 from synthrelease.generators.sampling import as_released
 from synthrelease.generators.training_loop import State, TrainingSettings
+from synthrelease.training import checkpoint as saved
+from synthrelease.training.ema import averaged_copy, update_average, warmed_decay
+from synthrelease.training.running import Processes, autocast, average_gradients
 
 PROBE = "denoising loss of the averaged weights on fixed training images"
 _PROBES = 64

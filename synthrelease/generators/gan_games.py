@@ -16,12 +16,12 @@ from synthrelease import seeds
 from synthrelease.generators import losses
 from synthrelease.generators.filters import gaussian_blur
 from synthrelease.generators.progan import ProGANSettings
-from synthrelease.generators.running import Processes
 from synthrelease.generators.stylegan1 import StyleGAN1Settings
 from synthrelease.generators.stylegan2 import StyleGAN2Settings
 from synthrelease.generators.stylegan3 import StyleGAN3Settings
 from synthrelease.generators.styles import draw_crossovers, fresh_noise
 from synthrelease.settings import Settings
+from synthrelease.training.running import Processes
 
 Judge = Callable[[Tensor], Tensor]
 """Images (n, c, r, r) to the discriminator's scores (n,), by way of everything that stands in front of it."""

@@ -9,17 +9,17 @@ from typing import Any, cast
 from torch import nn
 
 from synthrelease.errors import GeneratorError, SettingsError
-from synthrelease.generators import checkpoint as saved
 from synthrelease.generators.gan_sampling import GanSampling, images_of
 from synthrelease.generators.gan_training import AVERAGE, GENERATOR, GanLearner, GanTraining, check_training
 from synthrelease.generators.image_feed import ImageFeed
 from synthrelease.generators.interface import STANDARD_LEVELS, Batch, build_networks, default_settings, settings_class
 from synthrelease.generators.model_folder import chosen_checkpoint, train_into
-from synthrelease.generators.running import Processes, choose_device
 from synthrelease.generators.schedule import levels_of
 from synthrelease.generators.training_loop import Callbacks
 from synthrelease.image_set import ImageSet
 from synthrelease.settings import Settings
+from synthrelease.training import checkpoint as saved
+from synthrelease.training.running import Processes, choose_device
 
 
 class Gan:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from synthrelease.generators import progan, stylegan1, stylegan3
 from synthrelease.generators.interface import CPU_LANES, GPU_LANES, Batch, in_lanes
-from synthrelease.generators.running import Precision, autocast
 from synthrelease.generators.styles import Noise, constant_noise, latents_of_seeds, noise_of_seeds
 from synthrelease.settings import Settings
+from synthrelease.training.running import Precision, autocast
 
 
 class GanSampling(Settings):

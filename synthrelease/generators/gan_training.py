@@ -18,19 +18,19 @@ from torch import Tensor, nn
 
 from synthrelease import seeds as randomness
 from synthrelease.errors import SettingsError
-from synthrelease.generators import checkpoint as saved
 from synthrelease.generators import losses
 from synthrelease.generators.augment import AdaptiveProbability, AugmentSettings, augment
-from synthrelease.generators.ema import averaged_copy, update_average
 from synthrelease.generators.gan_games import Draws, Judge, Turn, game_of
 from synthrelease.generators.gan_sampling import GanSampling, images_of
 from synthrelease.generators.image_feed import ImageFeed
 from synthrelease.generators.interface import build_networks
 from synthrelease.generators.resampling import fade, shrink
-from synthrelease.generators.running import Processes, autocast, average_gradients
 from synthrelease.generators.sampling import as_released
 from synthrelease.generators.schedule import images_after, levels_of, split_level
 from synthrelease.generators.training_loop import State, TrainingSettings
+from synthrelease.training import checkpoint as saved
+from synthrelease.training.ema import averaged_copy, update_average
+from synthrelease.training.running import Processes, autocast, average_gradients
 
 GENERATOR, DISCRIMINATOR, AVERAGE = "generator", "discriminator", "generator-average"
 ADJUST_EVERY = 4  # steps between adjustments of the augmentation, as in the ADA paper

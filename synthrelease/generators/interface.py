@@ -23,6 +23,9 @@ STANDARD_LEVELS = (0, 51, 102, 204)  # of the mask channel: background, NCR, ED,
 CPU_LANES = 4  # images that a network sees at once on a CPU
 GPU_LANES = 64
 
+RESERVED_SEEDS = 2**40
+"""Seeds from here on are for looking at a training; images that decided when it ended are not released."""
+
 Batch = NDArray[np.float32]
 """(k, c, r, r), -1 to 1: what `sample` yields."""
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from synthrelease import __version__, store
 from synthrelease.errors import GeneratorError, SettingsError
-from synthrelease.generators import checkpoint as saved
 from synthrelease.generators.image_feed import ImageFeed
-from synthrelease.generators.running import Processes, processes, stop_requests
 from synthrelease.generators.training_loop import Callbacks, Learner, Loop, TrainingSettings
 from synthrelease.image_set import ImageSet
 from synthrelease.settings import Settings
+from synthrelease.training import checkpoint as saved
+from synthrelease.training.running import Processes, processes, stop_requests
 
 LearnerMaker = Callable[[ImageFeed, Sequence[str], Processes], Learner]
 """Images, their channels and the processes that train together to a learner."""

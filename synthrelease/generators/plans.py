@@ -10,14 +10,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from synthrelease.errors import SettingsError
-from synthrelease.generators.checkpoint import read_model
 from synthrelease.generators.interface import build_networks, check_name
-from synthrelease.generators.running import is_leader
 from synthrelease.generators.sampling import SampleRecord, read_record, write_samples
 from synthrelease.image_set import ImageSet
 from synthrelease.progress import Progress
 from synthrelease.records import NetworkSize, TrainingPlan
 from synthrelease.settings import Settings
+from synthrelease.training.checkpoint import read_model
+from synthrelease.training.running import is_leader
 
 if TYPE_CHECKING:
     from synthrelease.generators.diffusion import DiffusionSettings

@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue
 
 from synthrelease import store
 from synthrelease.errors import GeneratorError, SettingsError, StoreError
-from synthrelease.generators.interface import STANDARD_LEVELS, Batch, Generator
+from synthrelease.generators.interface import RESERVED_SEEDS, STANDARD_LEVELS, Batch, Generator
 from synthrelease.image_set import MASK, ImageRow, ImageSet, ImageSetWriter, is_image_set, open_set
 from synthrelease.progress import SILENT, Progress
 from synthrelease.records import Record
@@ -151,6 +151,10 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         raise SettingsError("No images were asked for.", "Give --count 1 or more.")
     if min(seeds) < 0:
         raise SettingsError("Seeds cannot be negative.", "Give --seed 0 or more.")
+    if max(seeds) >= RESERVED_SEEDS:
+        raise SettingsError(
+            f"Seeds from {RESERVED_SEEDS} on are kept for looking at trainings.", "Give a smaller --seed."
+        )
     if not isinstance(seeds, range) and len(set(seeds)) != len(seeds):
         raise SettingsError("Seeds repeat: the same image would be made twice.", "Give every image its own seed.")
 

@@ -21,12 +21,12 @@ from pydantic import Field
 from torch import Tensor
 
 from synthrelease.errors import GeneratorError
-from synthrelease.generators import checkpoint as saved
 from synthrelease.generators.interface import Judge, Screen
-from synthrelease.generators.running import Precision, Processes, StopRequest, from_leader, in_any
-from synthrelease.generators.training_log import TrainingLog
 from synthrelease.progress import SILENT, Progress
 from synthrelease.settings import Settings
+from synthrelease.training import checkpoint as saved
+from synthrelease.training.running import Precision, Processes, StopRequest, from_leader, in_any
+from synthrelease.training.training_log import TrainingLog
 
 
 class TrainingSettings(Settings):

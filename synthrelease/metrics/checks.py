@@ -12,11 +12,23 @@ IntArray = npt.NDArray[np.int64]
 Labels = npt.ArrayLike
 
 
+_ROWS = 4096  # looked at together: a check must not copy the table
+
+
 def feature_tables(minimum: int = 2, **tables: npt.ArrayLike) -> tuple[FloatArray, ...]:
-    """Return the named feature tables as float64, in the order given.
+    """Return the named feature tables as contiguous float64, checked as `checked_tables` does, in the order given."""
+    arrays = checked_tables(minimum=minimum, varied=True, **tables)
+    return tuple(np.ascontiguousarray(array, dtype=np.float64) for array in arrays)
+
+
+def checked_tables(
+    minimum: int = 2, varied: bool = True, **tables: npt.ArrayLike
+) -> tuple[npt.NDArray[np.generic], ...]:
+    """Return the named feature tables as they are, memory-mapped ones included, in the order given.
 
     Args:
         minimum: least number of rows (images) in each.
+        varied: refuse a table with the same features for every image.
         tables: (n, d) features by role (`real`, `train`, `holdout`, `synthetic`), one row per image, all of one width.
 
     Raises:
@@ -24,28 +36,30 @@ def feature_tables(minimum: int = 2, **tables: npt.ArrayLike) -> tuple[FloatArra
             the same features for every image, widths that differ.
     """
     arrays = {name: np.asarray(table) for name, table in tables.items()}
-    problems = [problem for name, array in arrays.items() if (problem := _problem(name, array, minimum))]
+    problems = [problem for name, array in arrays.items() if (problem := _problem(name, array, minimum, varied))]
     if not problems and len({array.shape[1] for array in arrays.values()}) > 1:
         widths = ", ".join(f"{name} {array.shape[1]}" for name, array in arrays.items())
         problems.append(f"The feature tables differ in width: {widths}.")
     if problems:
         raise AuditError("\n".join(problems), "Extract all roles with one extractor, and leave out images that failed.")
-    return tuple(np.ascontiguousarray(array, dtype=np.float64) for array in arrays.values())
+    return tuple(arrays.values())
 
 
-def _problem(name: str, array: npt.NDArray[np.generic], minimum: int) -> str | None:
+def _problem(name: str, array: npt.NDArray[np.generic], minimum: int, varied: bool) -> str | None:
     if array.dtype.kind not in "fiub":
         return f"{name} holds {array.dtype}, expected real numbers."
     if array.ndim != 2 or array.shape[1] == 0:
         return f"{name} has shape {array.shape}, expected (images, features)."
     if len(array) < minimum:
         return f"{name} has {len(array)} images, at least {minimum} are needed."
-    if array.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(array).all(axis=1)))):
-        return f"{name} has {bad} images with features that are NaN or infinite."
-    # Squares must stay finite, else a distance becomes infinite or NaN further down.
-    if array.dtype.kind == "f" and float(np.abs(array).max()) > 1e100:
-        return f"{name} has features above 1e100, whose squares cannot be added."
-    if bool((array == array[0]).all()):
+    parts = [array[start : start + _ROWS] for start in range(0, len(array), _ROWS)]
+    if array.dtype.kind == "f":
+        if bad := sum(int(np.count_nonzero(~np.isfinite(part).all(axis=1))) for part in parts):
+            return f"{name} has {bad} images with features that are NaN or infinite."
+        # Squares must stay finite, else a distance becomes infinite or NaN further down.
+        if max(max(float(part.max()), -float(part.min())) for part in parts) > 1e100:
+            return f"{name} has features above 1e100, whose squares cannot be added."
+    if varied and all(bool((part == array[0]).all()) for part in parts):
         return f"{name} has the same features for every image: nothing varies, so nothing can be measured."
     return None
 

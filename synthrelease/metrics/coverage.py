@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from synthrelease.errors import AuditError
-from synthrelease.metrics.checks import FloatArray, feature_tables
-from synthrelease.metrics.neighbours import memberships, nearest
+from synthrelease.metrics.checks import feature_tables
+from synthrelease.metrics.neighbours import memberships, own_radii
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def precision_recall_density_coverage(*, real: npt.ArrayLike, synthetic: npt.Arr
     if k < 1:
         raise AuditError(f"k = {k} names no neighbour.", "Give k = 1 or more.")
     X, G = feature_tables(minimum=k + 1, real=real, synthetic=synthetic)
-    held = memberships(G, X, left_radii=_radii(G, k), right_radii=_radii(X, k))
+    held = memberships(G, X, left_radii=own_radii(G, k), right_radii=own_radii(X, k))
     return Coverage(
         precision=float(np.mean(held.balls_around_left > 0)),
         recall=float(np.mean(held.balls_around_right > 0)),
@@ -55,9 +55,3 @@ def precision_recall_density_coverage(*, real: npt.ArrayLike, synthetic: npt.Arr
         coverage=float(np.mean(held.right_ball_holds)),
         k=k,
     )
-
-
-def _radii(table: FloatArray, k: int) -> FloatArray:
-    """Distance of each row to its k-th neighbour, itself not counted."""
-    each = np.arange(len(table))
-    return nearest(table, table, k, exclude_groups=(each, each))[0][:, -1]

@@ -92,12 +92,12 @@ def audit(
     roles = check_roles(train=train, holdout=holdout, synthetic=synthetic, channels=settings.channels)
     frame = Frame(roles.channels, settings.image_size, cache, progress)
     gallery = Gallery(roles.train, extractors, frame, with_parts=settings.parts)
-    strangers = _screen_strangers(gallery, roles, settings)
-    limits, degradation = _calibrate(gallery, roles, strangers, settings)
+    strangers = screen_strangers(gallery, roles, settings)
+    limits, degradation = calibrate(gallery, roles, strangers, settings)
     queries = of_set("synthetic images", roles.synthetic, frame.channels, frame.size)
     synthetic_found = gallery.screen(queries, settings.candidates)
     found = collect(roles, synthetic_found, strangers, limits, frame, settings)
-    near = _near_copies(roles, synthetic_found, limits, settings, found.exact)
+    near = count_near_copies(roles, synthetic_found, limits, settings, found.exact)
     planted, planted_scores = plant(gallery, roles, limits, degradation, settings)
     unfitted_steps = FeatureSteps(roles, unfitted, frame, settings)
     attack, attack_note = unfitted_steps.membership()
@@ -127,7 +127,7 @@ def audit(
         else (),
         membership=attack,
         representative=fair,
-        transfer=_transfer(degradation, limits, near, roles, synthetic_found, settings),
+        transfer=check_transfer(degradation, limits, near, roles, synthetic_found, settings),
         masks=check_masks(real=roles.train, synthetic=roles.synthetic, holdout=roles.holdout),
         comparisons=unfitted_steps.comparisons(),
         distribution=_distribution(synthetic_found, limits, planted_scores, roles),
@@ -141,7 +141,7 @@ def audit(
     return Audit(record, found, roles, frame, strangers, settings)
 
 
-def _screen_strangers(gallery: Gallery, roles: Roles, settings: AuditSettings) -> Screened | None:
+def screen_strangers(gallery: Gallery, roles: Roles, settings: AuditSettings) -> Screened | None:
     """Search the holdout in train, and refuse a holdout that holds train's own patients."""
     if roles.holdout is None:
         return None
@@ -173,7 +173,7 @@ def _same_pixels(roles: Roles, holdout: ImageSet) -> tuple[leaks.SharedImage, ..
     )
 
 
-def _calibrate(
+def calibrate(
     gallery: Gallery, roles: Roles, strangers: Screened | None, settings: AuditSettings
 ) -> tuple[Thresholds | None, Degradation]:
     """Return thresholds from strangers, also degraded to the synthetic quality where that differs."""
@@ -194,9 +194,10 @@ def _calibrate(
     return thresholds(roles.holdout, searches, settings.alpha_each), degradation
 
 
-def _near_copies(
+def count_near_copies(
     roles: Roles, found: Screened, limits: Thresholds | None, settings: AuditSettings, exact: tuple[Suspect, ...]
 ) -> NearCopies:
+    """Return the near-copy rate in synthetic beside that in the holdout, and the excess."""
     if limits is None or roles.holdout is None:
         share = len(exact) / len(roles.synthetic)
         nothing = Rate(
@@ -236,7 +237,7 @@ def _exposure(
     )
 
 
-def _transfer(
+def check_transfer(
     degradation: Degradation,
     limits: Thresholds | None,
     near: NearCopies,

@@ -12,11 +12,11 @@ import pytest
 from training_helpers import KINDS, curve, everything_in, heads, same, tiny_generator
 
 from synthrelease.errors import GeneratorError, ScanError
-from synthrelease.generators import checkpoint
 from synthrelease.generators.interface import Generator, Sampler, Screened
 from synthrelease.generators.plans import open_model
 from synthrelease.generators.training_loop import Callbacks
 from synthrelease.progress import Advance
+from synthrelease.training import checkpoint
 
 pytestmark = pytest.mark.parametrize("name", KINDS)
 

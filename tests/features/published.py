@@ -132,8 +132,19 @@ def densenet121(x: Tensor, weights: Weights, *, form: str, keras: bool) -> Tenso
     return functional.relu(net.norm(x, name("bn", "norm5"))).mean((2, 3))
 
 
-def inceptionv3(x: Tensor, weights: Weights, *, form: str, keras: bool, count_padding: bool | None = None) -> Tensor:
-    """Inception-v3; Keras numbers its layers, has no scale and leaves padding out of average pools."""
+def inceptionv3(
+    x: Tensor,
+    weights: Weights,
+    *,
+    form: str,
+    keras: bool,
+    count_padding: bool | None = None,
+    last_pool: str = "average",
+) -> Tensor:
+    """Inception-v3; Keras numbers its layers, has no scale and leaves padding out of average pools.
+
+    FID's network has the scales, leaves padding out, and its last pool takes the maximum.
+    """
     net = Reference(weights, epsilon=1e-3, scale=form != "keras-h5")
     count_padding = (not keras) if count_padding is None else count_padding
     prefix = {"pytorch": "backbone.", "keras-port-children": ""}.get(form, "")
@@ -189,7 +200,9 @@ def inceptionv3(x: Tensor, weights: Weights, *, form: str, keras: bool, count_pa
         double = unit(unit(x, f"{child}.branch3x3dbl_1", 448), f"{child}.branch3x3dbl_2", 384, (3, 3))
         wide.append(unit(double, f"{child}.branch3x3dbl_3a", 384, (1, 3)))
         wide.append(unit(double, f"{child}.branch3x3dbl_3b", 384, (3, 1)))
-        x = torch.cat([one, *wide, unit(average(x), f"{child}.branch_pool", 192)], 1)
+        maximum = functional.max_pool2d(functional.pad(x, (1, 1, 1, 1), value=-torch.inf), 3, 1)
+        pooled_maps = maximum if child == 17 and last_pool == "maximum" else average(x)
+        x = torch.cat([one, *wide, unit(pooled_maps, f"{child}.branch_pool", 192)], 1)
     return x.mean((2, 3))
 
 

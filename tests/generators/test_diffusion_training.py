@@ -19,13 +19,13 @@ from diffusion_helpers import QUICK, TINY, discs, settings, tiny, trained
 from PIL import Image
 
 from synthrelease.errors import GeneratorError, ScanError, SettingsError
-from synthrelease.generators import checkpoint
 from synthrelease.generators.diffusion_model import Diffusion
 from synthrelease.generators.diffusion_training import AVERAGE, PROBE
 from synthrelease.generators.interface import Sampler, Screened
-from synthrelease.generators.training_log import read_scalars
 from synthrelease.generators.training_loop import Callbacks
 from synthrelease.progress import Advance
+from synthrelease.training import checkpoint
+from synthrelease.training.training_log import read_scalars
 
 
 class Watched:

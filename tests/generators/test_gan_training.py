@@ -14,16 +14,17 @@ import torch
 from training_helpers import GANS, curve, everything_in, heads, nearly, same, tiny_generator, tiny_settings
 
 from synthrelease.errors import GeneratorError, SettingsError
-from synthrelease.generators import checkpoint, losses
+from synthrelease.generators import losses
 from synthrelease.generators.gan_games import Draws, game_of
 from synthrelease.generators.gan_model import Gan
 from synthrelease.generators.gan_sampling import GanSampling
 from synthrelease.generators.gan_training import GanLearner, GanTraining
 from synthrelease.generators.image_feed import ImageFeed
 from synthrelease.generators.plans import open_model
-from synthrelease.generators.running import Processes
 from synthrelease.generators.schedule import images_after, steps_for
 from synthrelease.generators.training_loop import Callbacks
+from synthrelease.training import checkpoint
+from synthrelease.training.running import Processes
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

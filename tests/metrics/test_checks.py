@@ -104,8 +104,14 @@ def test_unit_rows_survive_extreme_scales_and_refuse_zeros() -> None:
         unit_rows("train", np.concatenate([sample(0), np.zeros((2, 6))]))
 
 
+OF_SUMS = {"mean_similarity", "intensity_distance", "spectrum_distance"} | {
+    f"mask_{what}" for what in ("area_distance", "place_overlap", "label_distance", "off_level", "nesting")
+}  # these take sums over images instead of feature tables
+
+
 def test_every_metric_has_its_line_and_every_line_its_metric() -> None:
-    named = {metric.__name__ for metric in ROLES} | {"vendi_score", "inception_score"}
+    named = {metric.__name__ for metric in ROLES} | {"vendi_score", "inception_score"} | OF_SUMS
+    named |= {"frechet_distance_extrapolated"}
 
     assert set(metrics.METRICS) == named - {"least_cosine_distance"}
     for name, line in metrics.METRICS.items():

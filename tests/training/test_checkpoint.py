@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from synthrelease.errors import StoreError
-from synthrelease.generators import checkpoint
-from synthrelease.generators.checkpoint import Checkpoint
+from synthrelease.training import checkpoint
+from synthrelease.training.checkpoint import Checkpoint
 
 
 def _network(width: int = 3) -> nn.Module:
