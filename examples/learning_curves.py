@@ -22,7 +22,7 @@ from synthrelease.image_set import ImageSet, open_set
 from synthrelease.settings import PrepareSettings
 from synthrelease.training.training_log import read_scalars
 
-KIMG = {"progan": 15.0, "stylegan1": 15.0, "stylegan2": 15.0, "stylegan3": 6.0, "diffusion": 8.0}
+KIMG = {"progan": 15.0, "stylegan1": 30.0, "stylegan2": 15.0, "stylegan3": 8.0, "diffusion": 8.0}
 NARROW = {  # networks half as wide as `small`, so that each takes minutes
     "progan": {"channel_base": 512, "channel_max": 32},
     "stylegan1": {"channel_base": 512, "channel_max": 32},
