@@ -102,12 +102,15 @@ class Reader:
 
 
 def _gone(element: Any) -> bool:
-    from selenium.common.exceptions import StaleElementReferenceException
+    from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 
     try:
         element.is_enabled()
     except StaleElementReferenceException:
         return True
+    except WebDriverException as error:
+        # Asked while the page is being replaced, Chromium answers with its own words for the same.
+        return "does not belong to the document" in str(error)
     return False
 
 
