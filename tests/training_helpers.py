@@ -71,12 +71,15 @@ def nearly(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Return whether two trainings' tensors are equal but for rounding.
 
     Adam's first steps have the size of the learning rate, however small the gradient: where it is 0 but for rounding, a
-    few numbers may go either way. So 98 % must be within 1e-4.
+    few numbers may go either way. The mean path length within a penalty is each process's own, as published. So 98 % of
+    the numbers must be within 0.002, less than one step; unrelated trainings of six steps differ by ten times that.
     """
     assert first.keys() == second.keys()
     for name, one in first.items():
+        if name.endswith("synthesis.first.bias"):
+            continue  # of StyleGAN 1: added to a constant map that is then normalised, so its gradient is rounding
         weight = isinstance(one, torch.Tensor) and one.is_floating_point() and not name.split("/")[1].isdigit()
-        if weight and torch.quantile((one - second[name]).abs().flatten(), 0.98) > 1e-4:
+        if weight and torch.quantile((one - second[name]).abs().flatten(), 0.98) > 2e-3:
             return False
     return True
 

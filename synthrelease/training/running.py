@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime
 import os
@@ -86,16 +87,13 @@ def processes(device: torch.device) -> Iterator[Processes]:
     if device.type == "cuda":
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    started = not distributed.is_initialized()
-    if started:
+    if not distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         # Others wait while the leading process samples and screens, which takes longer than the usual 10 minutes.
         distributed.init_process_group(backend, rank=rank, world_size=world, timeout=datetime.timedelta(hours=12))
-    try:
-        yield Processes(rank, world, device)
-    finally:
-        if started:
-            distributed.destroy_process_group()
+        # Left at the very end: joining again, for another training, would meet processes that have not left yet.
+        atexit.register(distributed.destroy_process_group)
+    yield Processes(rank, world, device)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], together: Processes) -> None:
