@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from synthrelease.image_set import ImageRow, ImageSet, from_arrays
-from synthrelease.progress import Advance
 from synthrelease.segmentation.feed import Reader
 from synthrelease.segmentation.labels import labels_of
 from synthrelease.segmentation.mixing import Mix, MixSettings, mixed
@@ -19,8 +15,6 @@ from synthrelease.segmentation.model_folder import Model
 from synthrelease.segmentation.networks import NetworkSettings, UNetSettings
 from synthrelease.segmentation.recipe import SegmenterTraining
 from synthrelease.segmentation.training import train_segmenter
-from synthrelease.training import checkpoint
-from synthrelease.training.training_log import read_scalars
 
 BRATS = ("T1", "T1ce", "T2", "FLAIR", "mask")
 TINY = UNetSettings(filters=(4, 8, 8), heads=1)
@@ -87,50 +81,3 @@ def trained(
     options = {} if progress is None else {"progress": progress}
     train_segmenter(folder, mix, model, recipe(**changes), augment=augment, device="cpu", resume=resume, **options)
     return folder
-
-
-def everything_in(folder: Path) -> dict[str, Any]:
-    """Return every tensor and number of the newest checkpoint by name."""
-    latest = checkpoint.latest(folder)
-    assert latest is not None
-    state = checkpoint.load(latest)
-    found: dict[str, Any] = {f"{part}/{name}": t for part, net in state.networks.items() for name, t in net.items()}
-    for part, optimiser in state.optimisers.items():
-        for number, entries in optimiser["state"].items():
-            found |= {f"{part}/{number}/{key}": value for key, value in entries.items()}
-    return found | {f"scalar/{name}": value for name, value in state.scalars.items()} | {"step": state.step}
-
-
-def same(first: Path, second: Path) -> bool:
-    """Return whether two trainings' newest checkpoints are equal to the bit."""
-    one, two = everything_in(first), everything_in(second)
-    return one.keys() == two.keys() and all(
-        torch.equal(one[n], two[n]) if isinstance(one[n], torch.Tensor) else one[n] == two[n] for n in one
-    )
-
-
-def curve(folder: Path) -> list[dict[str, Any]]:
-    """Return the logged scalars, without the pace."""
-    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in read_scalars(folder)]
-
-
-class Watched:
-    """Progress that does something after a number of reports, and remembers what was said."""
-
-    def __init__(self, after: int, act: Callable[[], None]) -> None:
-        self.left, self.act, self.said = after + 1, act, list[str]()  # the first report is what was done before
-
-    @contextmanager
-    def task(self, name: str, total: int) -> Iterator[Advance]:
-        """Count steps."""
-
-        def advance(units: int) -> None:
-            self.left -= 1
-            if self.left == 0:
-                self.act()
-
-        yield advance
-
-    def say(self, text: str) -> None:
-        """Remember."""
-        self.said.append(text)

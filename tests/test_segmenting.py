@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from segmentation_helpers import BRATS, Watched, everything_in, same, tumours
+from checkpoint_helpers import Watched, everything_in, same
+from segmentation_helpers import BRATS, tumours
 
 from synthrelease.errors import SegmentationError, SettingsError, SplitError, SynthreleaseError
 from synthrelease.image_set import MASK, ImageSet, from_arrays

@@ -1,8 +1,7 @@
-"""What tests of training share: each kind of generator, tiny, and comparing what two trainings left."""
+"""What tests of the generators' training share: each kind, tiny, and comparing trainings up to rounding."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +14,6 @@ from synthrelease.generators.gan_training import GanTraining
 from synthrelease.generators.plans import changed, presets
 from synthrelease.image_set import ImageSet
 from synthrelease.settings import Settings
-from synthrelease.training import checkpoint
-from synthrelease.training.training_log import read_scalars
 
 GANS = ("progan", "stylegan1", "stylegan2", "stylegan3")
 KINDS = (*GANS, "diffusion")
@@ -45,28 +42,6 @@ def tiny_generator(
     return Gan(name, tiny_settings(name, **(network or {})), how, resolution=resolution, device="cpu")
 
 
-def everything_in(folder: Path) -> dict[str, Any]:
-    """Return every tensor and number of the newest checkpoint by name."""
-    latest = checkpoint.latest(folder)
-    assert latest is not None
-    state = checkpoint.load(latest)
-    found: dict[str, Any] = {f"{part}/{name}": t for part, net in state.networks.items() for name, t in net.items()}
-    for part, optimiser in state.optimisers.items():
-        for number, entries in optimiser["state"].items():
-            found |= {f"{part}/{number}/{key}": value for key, value in entries.items()}
-    return found | {f"scalar/{name}": value for name, value in state.scalars.items()} | {"step": state.step}
-
-
-def same(first: Path, second: Path) -> bool:
-    """Return whether two training folders' newest checkpoints are equal to the bit."""
-    one, two = everything_in(first), everything_in(second)
-    return one.keys() == two.keys() and all(_equal(one[name], two[name]) for name in one)
-
-
-def _equal(one: Any, two: Any) -> bool:
-    return torch.equal(one, two) if isinstance(one, torch.Tensor) else bool(one == two)
-
-
 def nearly(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Return whether two trainings' tensors are equal but for rounding.
 
@@ -82,11 +57,6 @@ def nearly(first: dict[str, Any], second: dict[str, Any]) -> bool:
         if weight and torch.quantile((one - second[name]).abs().flatten(), 0.98) > 2e-3:
             return False
     return True
-
-
-def curve(folder: Path) -> list[dict[str, Any]]:
-    """Return the logged scalars, without the pace."""
-    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in read_scalars(folder)]
 
 
 def heads(count: int = 20, *, channels: int = 3, size: int = 16) -> ImageSet:

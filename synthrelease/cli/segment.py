@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -10,25 +9,11 @@ from typing import Any
 import click
 
 from synthrelease.cli.console import ConsoleProgress
+from synthrelease.cli.setting import SettingChange
 from synthrelease.release_records import Measurement, UtilityRecord
 
 FEW = 10  # subjects: a bootstrap of fewer misses the truth far more often than it says
 WORDS = {"real": "real", "synthetic": "synthetic", "both": "synthetic + real"}
-
-
-class _Change(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
-    """NAME=VALUE, the value being JSON or else plain text."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, object]:
-        name, sign, text = str(value).partition("=")
-        if not sign or not name:
-            self.fail(f"{value!r} is not NAME=VALUE, e.g. batch=16", param, ctx)
-        try:
-            return name.strip(), json.loads(text)
-        except ValueError:
-            return name.strip(), text
 
 
 @click.command("segment")
@@ -70,7 +55,7 @@ class _Change(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
     "--set",
     "changes",
     multiple=True,
-    type=_Change(),
+    type=SettingChange("batch=16"),
     help="Change one setting, e.g. --set optimiser=adamw.",
 )
 @click.option("--precision", type=click.Choice(["none", "bf16", "fp16"]), help="Arithmetic; study: fp16.")

@@ -10,22 +10,8 @@ from typing import Any
 import click
 
 from synthrelease.cli.console import ConsoleProgress
+from synthrelease.cli.setting import SettingChange
 from synthrelease.records import TrainingPlan
-
-
-class _Change(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
-    """NAME=VALUE, the value being JSON or else plain text."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, object]:
-        name, sign, text = str(value).partition("=")
-        if not sign or not name:
-            self.fail(f"{value!r} is not NAME=VALUE, e.g. channel_max=64", param, ctx)
-        try:
-            return name.strip(), json.loads(text)
-        except ValueError:
-            return name.strip(), text
 
 
 @click.command("train")
@@ -48,7 +34,7 @@ class _Change(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
     "--set",
     "changes",
     multiple=True,
-    type=_Change(),
+    type=SettingChange("channel_max=64"),
     help="Change one setting, e.g. --set r1=2; --dry-run lists those of the networks. May be repeated.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in OUT.")

@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from training_helpers import KINDS, curve, everything_in, heads, same, tiny_generator
+from checkpoint_helpers import Watched, curve, everything_in, power_failure, same
+from training_helpers import KINDS, heads, tiny_generator
 
 from synthrelease.errors import GeneratorError, ScanError
 from synthrelease.generators.interface import Generator, Sampler, Screened
 from synthrelease.generators.plans import open_model
 from synthrelease.generators.training_loop import Callbacks
-from synthrelease.progress import Advance
 from synthrelease.training import checkpoint
 
 pytestmark = pytest.mark.parametrize("name", KINDS)
-
-
-class Interrupting:
-    """Progress that breaks off after some steps."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after + 1  # the first report is of what was done before
-
-    @contextmanager
-    def task(self, name: str, total: int) -> Iterator[Advance]:
-        """Count steps."""
-
-        def advance(units: int) -> None:
-            self.left -= 1
-            if self.left == 0:
-                raise RuntimeError("power failure")
-
-        yield advance
-
-    def say(self, text: str) -> None:
-        """Ignore."""
 
 
 def test_it_is_a_generator_and_its_losses_stay_finite(name: str, tmp_path: Path) -> None:
@@ -63,7 +40,7 @@ def test_an_interrupted_training_goes_on_to_the_bit(name: str, tmp_path: Path) -
     tiny_generator(name, checkpoint_every=3).train(heads(), 8, tmp_path / "unbroken")
     broken = tiny_generator(name, checkpoint_every=3)
     with pytest.raises(RuntimeError, match="power failure"):
-        broken.train(heads(), 8, tmp_path / "m", callbacks=Callbacks(progress=Interrupting(5)))
+        broken.train(heads(), 8, tmp_path / "m", callbacks=Callbacks(progress=Watched(5, power_failure)))
     left = checkpoint.latest(tmp_path / "m")
     assert left is not None
     assert left.name.endswith("003")

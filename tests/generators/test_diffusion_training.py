@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from checkpoint_helpers import Watched, curve, power_failure, same, tensors_in
 from diffusion_helpers import QUICK, TINY, discs, settings, tiny, trained
 from PIL import Image
 
@@ -23,54 +22,8 @@ from synthrelease.generators.diffusion_model import Diffusion
 from synthrelease.generators.diffusion_training import AVERAGE, PROBE
 from synthrelease.generators.interface import Sampler, Screened
 from synthrelease.generators.training_loop import Callbacks
-from synthrelease.progress import Advance
 from synthrelease.training import checkpoint
 from synthrelease.training.training_log import read_scalars
-
-
-class Watched:
-    """Progress that does something after a given number of steps, and remembers what was said."""
-
-    def __init__(self, after: int, act: Callable[[], None]) -> None:
-        self.left, self.act, self.said = after + 1, act, list[str]()  # the first report is what was done before
-
-    @contextmanager
-    def task(self, name: str, total: int) -> Iterator[Advance]:
-        """Count steps."""
-
-        def advance(units: int) -> None:
-            self.left -= 1
-            if self.left == 0:
-                self.act()
-
-        yield advance
-
-    def say(self, text: str) -> None:
-        """Remember."""
-        self.said.append(text)
-
-
-def _crash() -> None:
-    raise RuntimeError("power failure")
-
-
-def _all_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    latest = checkpoint.latest(folder)
-    assert latest is not None
-    state = checkpoint.load(latest)
-    tensors = {f"{part}/{name}": t for part, network in state.networks.items() for name, t in network.items()}
-    for number, entries in state.optimisers["denoiser"]["state"].items():
-        tensors |= {f"{number}/{key}": value for key, value in entries.items()}
-    return tensors
-
-
-def _same(first: Path, second: Path) -> bool:
-    one, two = _all_tensors(first), _all_tensors(second)
-    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
-
-
-def _curve(folder: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in read_scalars(folder)]
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +57,13 @@ def test_velocity_is_learnt_too(tmp_path: Path) -> None:
 def test_a_crash_costs_nothing_but_time(tmp_path: Path, unbroken: Path) -> None:
     generator = tiny(checkpoint_every=3)
     with pytest.raises(RuntimeError, match="power failure"):
-        generator.train(discs(), 8, tmp_path / "m", callbacks=Callbacks(progress=Watched(5, _crash)))
+        generator.train(discs(), 8, tmp_path / "m", callbacks=Callbacks(progress=Watched(5, power_failure)))
     left = checkpoint.latest(tmp_path / "m")
     assert left is not None
     assert left.name.endswith("003")
     tiny(checkpoint_every=3).train(discs(), 8, tmp_path / "m", resume=True)
-    assert _same(tmp_path / "m", unbroken)
-    assert _curve(tmp_path / "m") == _curve(unbroken), "lines after the checkpoint are not doubled"
+    assert same(tmp_path / "m", unbroken)
+    assert curve(tmp_path / "m") == curve(unbroken), "lines after the checkpoint are not doubled"
 
 
 def test_ctrl_c_stops_between_steps_with_a_checkpoint(tmp_path: Path, unbroken: Path) -> None:
@@ -124,21 +77,21 @@ def test_ctrl_c_stops_between_steps_with_a_checkpoint(tmp_path: Path, unbroken: 
     assert "--resume" in progress.said[-1]
     assert signal.getsignal(signal.SIGINT) is before
     tiny(checkpoint_every=3).train(discs(), 8, tmp_path / "m", resume=True)
-    assert _same(tmp_path / "m", unbroken)
+    assert same(tmp_path / "m", unbroken)
 
 
 def test_a_finished_training_resumed_does_nothing_and_a_longer_one_goes_on(tmp_path: Path, unbroken: Path) -> None:
     trained(tmp_path / "m", steps=5)
     tiny().train(discs(), 5, tmp_path / "m", resume=True)
-    before = _all_tensors(tmp_path / "m")
+    before = tensors_in(tmp_path / "m")
     tiny().train(discs(), 8, tmp_path / "m", resume=True)
-    assert _same(tmp_path / "m", unbroken)
-    assert not all(torch.equal(before[name], tensor) for name, tensor in _all_tensors(unbroken).items())
+    assert same(tmp_path / "m", unbroken)
+    assert not all(torch.equal(before[name], tensor) for name, tensor in tensors_in(unbroken).items())
 
 
 def test_another_seed_is_another_training(tmp_path: Path, unbroken: Path) -> None:
     trained(tmp_path / "m", steps=8, seed=1)
-    assert not _same(tmp_path / "m", unbroken)
+    assert not same(tmp_path / "m", unbroken)
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -146,7 +99,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(tmp_
     bad = tiny(checkpoint_every=2, log_every=1, learning_rate=1e30)
     with pytest.raises(GeneratorError, match=r"not finite.*The last good checkpoint is checkpoints/step-000000004"):
         bad.train(discs(), 40, tmp_path / "m", resume=True)
-    assert all(torch.isfinite(t).all() for t in _all_tensors(tmp_path / "m").values())
+    assert all(torch.isfinite(t).all() for t in tensors_in(tmp_path / "m").values())
     tiny(checkpoint_every=2, log_every=1, learning_rate=1e-3, clip_norm=1).train(
         discs(), 6, tmp_path / "m", resume=True
     )
@@ -161,7 +114,7 @@ def test_weights_that_broke_in_the_last_step_are_not_saved(tmp_path: Path) -> No
 def test_a_batch_in_parts_is_the_same_batch(tmp_path: Path) -> None:
     trained(tmp_path / "whole", steps=2)
     trained(tmp_path / "parts", steps=2, accumulation=3)
-    whole, parts = _all_tensors(tmp_path / "whole"), _all_tensors(tmp_path / "parts")
+    whole, parts = tensors_in(tmp_path / "whole"), tensors_in(tmp_path / "parts")
     moments = [name for name in whole if name.endswith("exp_avg")]
     assert moments
     assert all(torch.allclose(whole[n], parts[n], rtol=1e-3, atol=1e-6) for n in moments)
@@ -174,7 +127,7 @@ def test_options_train_and_are_resumed(tmp_path: Path, changes: dict[str, Any]) 
     trained(tmp_path / "one", steps=4, **changes)
     trained(tmp_path / "two", steps=2, **changes)
     tiny(**changes).train(discs(), 4, tmp_path / "two", resume=True)
-    assert _same(tmp_path / "one", tmp_path / "two")
+    assert same(tmp_path / "one", tmp_path / "two")
 
 
 def test_the_average_moves_a_little_of_the_way(tmp_path: Path) -> None:
@@ -194,7 +147,7 @@ def test_a_screen_that_finds_copies_stops_and_its_checkpoint_is_not_the_best(tmp
         seen.append((step, np.concatenate(list(sampler(range(6))))))
         return Screened(stop=step >= 4, scalars={"near copies": step / 10}, reason="near copies exceed the holdout's")
 
-    progress = Watched(100, _crash)
+    progress = Watched(100, power_failure)
     generator = tiny(screen_kimg=0.008)
     generator.train(discs(), 8, tmp_path / "m", callbacks=Callbacks(progress=progress, screen=screen))
     assert [step for step, _ in seen] == [2, 4]
@@ -287,6 +240,6 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     subprocess.run([*launch, str(script), str(tmp_path / "two")], check=True, env=environment, timeout=300)
     trained(tmp_path / "one", steps=6, checkpoint_every=3)
-    one, two = _all_tensors(tmp_path / "one"), _all_tensors(tmp_path / "two")
+    one, two = tensors_in(tmp_path / "one"), tensors_in(tmp_path / "two")
     assert all(torch.allclose(one[n], two[n], rtol=1e-2, atol=1e-4) for n in one if n.endswith("exp_avg"))
     assert len(checkpoint.saved(tmp_path / "two")) == 2

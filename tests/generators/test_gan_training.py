@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_helpers import GANS, curve, everything_in, heads, nearly, same, tiny_generator, tiny_settings
+from checkpoint_helpers import curve, everything_in, same
+from training_helpers import GANS, heads, nearly, tiny_generator, tiny_settings
 
 from synthrelease.errors import GeneratorError, SettingsError
 from synthrelease.generators import losses

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from segmentation_helpers import Watched, curve, everything_in, reader_of, recipe, same, trained, tumours
+from checkpoint_helpers import Watched, curve, everything_in, same
+from segmentation_helpers import reader_of, recipe, trained, tumours
 
 from synthrelease.errors import SegmentationError, StoreError
 from synthrelease.segmentation.augmentation import AugmentSettings
