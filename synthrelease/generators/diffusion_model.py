@@ -14,7 +14,7 @@ from synthrelease.generators.diffusion import DiffusionSettings, SamplingSetting
 from synthrelease.generators.diffusion_training import AVERAGE, DiffusionLearner, DiffusionTraining
 from synthrelease.generators.image_feed import ImageFeed
 from synthrelease.generators.interface import STANDARD_LEVELS, Batch
-from synthrelease.generators.model_folder import chosen_checkpoint, train_into
+from synthrelease.generators.model_folder import opened, train_into
 from synthrelease.generators.training_loop import Callbacks
 from synthrelease.image_set import ImageSet
 from synthrelease.training import checkpoint as saved
@@ -104,14 +104,11 @@ class Diffusion:
 
     def _adopt(self, folder: Path, which: str = "best") -> None:
         """Take over channels and averaged weights from a training folder."""
-        about = saved.read_model(folder)
-        self.channels = tuple(about["channels"])
-        self.mask_levels = tuple(about["mask_levels"]) or STANDARD_LEVELS
-        self.voxel_size = tuple(about["voxel_size"])
-        path = chosen_checkpoint(folder, which)
-        tensors, self.weights = saved.load_network(path, AVERAGE)
+        found = opened(folder, AVERAGE, which)
+        self.channels, self.mask_levels, self.voxel_size = found.channels, found.mask_levels, found.voxel_size
+        self.weights = found.weights_sha256
         average = diffusion.build_denoiser(self.network, channels=len(self.channels), resolution=self.resolution)
-        saved.restore(average, tensors, name=AVERAGE)
+        saved.restore(average, found.tensors, name=AVERAGE)
         self._average = average.to(self.device).eval().requires_grad_(False)
 
     def sample(self, seeds: Sequence[int]) -> Iterator[Batch]:

@@ -23,7 +23,7 @@ from synthrelease.generators.styles import draw_crossovers, fresh_noise
 from synthrelease.settings import Settings
 from synthrelease.training.running import Processes
 
-Judge = Callable[[Tensor], Tensor]
+Scorer = Callable[[Tensor], Tensor]
 """Images (n, c, r, r) to the discriminator's scores (n,), by way of everything that stands in front of it."""
 
 
@@ -70,7 +70,7 @@ class LazyPenalty:
     """A penalty of the discriminator that comes every few steps, as an update of its own."""
 
     interval: int  # steps
-    of: Callable[[Judge, Tensor], Tensor]  # judge and real images to what is lowered
+    of: Callable[[Scorer, Tensor], Tensor]  # score and real images to what is lowered
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class Game(Protocol):
     def fakes(self, generator: Any, turn: Turn) -> Tensor:
         """Return generated images (n, c, r, r)."""
 
-    def before_judging(self, images: Tensor, seen: int) -> Tensor:
+    def before_scoring(self, images: Tensor, seen: int) -> Tensor:
         """Return what the discriminator is shown of images, after so many real ones."""
 
     def generator_loss(self, scores: Tensor) -> Tensor:
         """Return what the generator lowers, from the scores of its images."""
 
-    def discriminator_loss(self, judge: Judge, real: Tensor, fake: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    def discriminator_loss(self, score: Scorer, real: Tensor, fake: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return what the discriminator lowers, and the scores of the real images."""
 
 
@@ -115,11 +115,11 @@ class _Logistic:
     def generator_loss(self, scores: Tensor) -> Tensor:
         return losses.logistic_generator(scores)
 
-    def discriminator_loss(self, judge: Judge, real: Tensor, fake: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        scores = judge(real)
-        return losses.logistic_discriminator(scores, judge(fake)), scores
+    def discriminator_loss(self, score: Scorer, real: Tensor, fake: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        scores = score(real)
+        return losses.logistic_discriminator(scores, score(fake)), scores
 
-    def before_judging(self, images: Tensor, seen: int) -> Tensor:
+    def before_scoring(self, images: Tensor, seen: int) -> Tensor:
         return images
 
 
@@ -138,17 +138,17 @@ class ProGANGame:
         images: Tensor = generator(turn.draws.normal(turn.count, generator.latent), level=turn.level)
         return images
 
-    def before_judging(self, images: Tensor, seen: int) -> Tensor:
+    def before_scoring(self, images: Tensor, seen: int) -> Tensor:
         return images
 
     def generator_loss(self, scores: Tensor) -> Tensor:
         return losses.wasserstein_generator(scores)
 
-    def discriminator_loss(self, judge: Judge, real: Tensor, fake: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        scores = judge(real)
-        loss = losses.wasserstein_discriminator(scores, judge(fake)) + losses.drift(scores, self.settings.drift)
+    def discriminator_loss(self, score: Scorer, real: Tensor, fake: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        scores = score(real)
+        loss = losses.wasserstein_discriminator(scores, score(fake)) + losses.drift(scores, self.settings.drift)
         penalty = losses.gradient_penalty(
-            judge, real=real, fake=fake, shares=draws.uniform(len(real)), weight=self.settings.penalty
+            score, real=real, fake=fake, shares=draws.uniform(len(real)), weight=self.settings.penalty
         )
         return loss + penalty, scores
 
@@ -170,10 +170,10 @@ class StyleGAN1Game(_Logistic):
         images: Tensor = generator.synthesis(styles, noise=fresh_noise(turn.draws.normal), level=turn.level)
         return images
 
-    def discriminator_loss(self, judge: Judge, real: Tensor, fake: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    def discriminator_loss(self, score: Scorer, real: Tensor, fake: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         real = real.detach().requires_grad_(True)
-        scores = judge(real)
-        loss = losses.logistic_discriminator(scores, judge(fake))
+        scores = score(real)
+        loss = losses.logistic_discriminator(scores, score(fake))
         return loss + losses.r1_penalty(scores, real, gamma=self.settings.r1), scores
 
 
@@ -186,9 +186,9 @@ class _LazyR1(_Logistic):
     def __init__(self, settings: StyleGAN2Settings | StyleGAN3Settings, resolution: int) -> None:
         gamma, interval = settings.r1_gamma(resolution), settings.r1_interval
 
-        def penalty(judge: Judge, real: Tensor) -> Tensor:
+        def penalty(score: Scorer, real: Tensor) -> Tensor:
             real = real.detach().requires_grad_(True)
-            return losses.r1_penalty(judge(real), real, gamma=gamma, interval=interval)
+            return losses.r1_penalty(score(real), real, gamma=gamma, interval=interval)
 
         self.lazy_penalty: LazyPenalty | None = LazyPenalty(interval, penalty) if gamma > 0 else None
 
@@ -236,7 +236,7 @@ class StyleGAN3Game(_LazyR1):
         images: Tensor = generator.synthesis(styles, update=turn.moving)
         return images
 
-    def before_judging(self, images: Tensor, seen: int) -> Tensor:
+    def before_scoring(self, images: Tensor, seen: int) -> Tensor:
         return gaussian_blur(images, self.settings.blur_at(seen))
 
 

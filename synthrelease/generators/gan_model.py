@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -13,7 +13,7 @@ from synthrelease.generators.gan_sampling import GanSampling, images_of
 from synthrelease.generators.gan_training import AVERAGE, GENERATOR, GanLearner, GanTraining, check_training
 from synthrelease.generators.image_feed import ImageFeed
 from synthrelease.generators.interface import STANDARD_LEVELS, Batch, build_networks, default_settings, settings_class
-from synthrelease.generators.model_folder import chosen_checkpoint, train_into
+from synthrelease.generators.model_folder import opened, train_into
 from synthrelease.generators.schedule import levels_of
 from synthrelease.generators.training_loop import Callbacks
 from synthrelease.image_set import ImageSet
@@ -105,16 +105,12 @@ class Gan:
 
     def _adopt(self, folder: Path, which: str = "best") -> None:
         """Take over channels and averaged weights from a training folder."""
-        about = saved.read_model(folder)
-        self.channels = tuple(about["channels"])
-        self.mask_levels = tuple(about["mask_levels"]) or STANDARD_LEVELS
-        self.voxel_size = cast(tuple[float, float, float], tuple(about["voxel_size"]))
-        path = chosen_checkpoint(folder, which)
-        tensors, self.weights = saved.load_network(path, AVERAGE)
-        self.level = float(saved.scalars_of(path)["level"])
+        found = opened(folder, AVERAGE, which)
+        self.channels, self.mask_levels, self.voxel_size = found.channels, found.mask_levels, found.voxel_size
+        self.weights, self.level = found.weights_sha256, float(found.scalars["level"])
         shape = {"channels": len(self.channels), "resolution": self.resolution}
         average = build_networks(self.name, self.network, **shape)[GENERATOR]
-        saved.restore(average, tensors, name=AVERAGE)
+        saved.restore(average, found.tensors, name=AVERAGE)
         self._average = average.to(self.device).eval().requires_grad_(False)
 
     def sample(self, seeds: Sequence[int]) -> Iterator[Batch]:

@@ -20,7 +20,7 @@ from synthrelease import seeds as randomness
 from synthrelease.errors import SettingsError
 from synthrelease.generators import losses
 from synthrelease.generators.augment import AdaptiveProbability, AugmentSettings, augment
-from synthrelease.generators.gan_games import Draws, Judge, Turn, game_of
+from synthrelease.generators.gan_games import Draws, Scorer, Turn, game_of
 from synthrelease.generators.gan_sampling import GanSampling, images_of
 from synthrelease.generators.image_feed import ImageFeed
 from synthrelease.generators.interface import build_networks
@@ -118,7 +118,7 @@ class GanLearner:
 
     # -- one step ---------------------------------------------------------------------------------------------
 
-    def learn(self) -> Mapping[str, Tensor]:
+    def learn(self) -> Mapping[str, Tensor | float]:
         """Take the next step and return its losses, scores and schedules."""
         level, device = self.level, self.together.device
         top, share = split_level(level, levels_of(self.feed.resolution))
@@ -133,15 +133,14 @@ class GanLearner:
         update_average(self.average, self.generator, self.settings.average_decay(batch, self.images))
         if self.training.augment != "none" and self.step % ADJUST_EVERY == 0:
             self.augmentation.adjust(total=self.together.total)
-        numbers = {"augment/p": self.augmentation.value, "level": level}
-        return seen | {name: torch.tensor(value, device=device) for name, value in numbers.items()}
+        return seen | {"augment/p": self.augmentation.value, "level": level}
 
     def _teach_generator(self, reals: Sequence[Tensor], level: float) -> dict[str, Tensor]:
         seen = {}
 
         def loss(part: int, real: Tensor) -> Tensor:
             turn = Turn(len(real), level, self._draws("generator", part))
-            scores = self._judge(level, turn.draws)(self.game.fakes(self.generator, turn))
+            scores = self._scorer(level, turn.draws)(self.game.fakes(self.generator, turn))
             seen["score/generated"] = scores.detach().mean()
             return self.game.generator_loss(scores)
 
@@ -167,7 +166,7 @@ class GanLearner:
             turn = Turn(len(real), level, self._draws("discriminator", part), moving=True)
             with torch.no_grad():
                 fake = self.game.fakes(self.generator, turn)
-            found, scores = self.game.discriminator_loss(self._judge(level, turn.draws), real, fake, turn.draws)
+            found, scores = self.game.discriminator_loss(self._scorer(level, turn.draws), real, fake, turn.draws)
             seen["score/real"] = scores.detach().mean()
             self.augmentation.observe(scores)
             return found
@@ -176,7 +175,9 @@ class GanLearner:
         lazy = self.game.lazy_penalty
         if lazy is not None and self.step % lazy.interval == 0:
             seen["penalty/r1"] = self._update(
-                DISCRIMINATOR, reals, lambda part, real: lazy.of(self._judge(level, self._draws("penalty", part)), real)
+                DISCRIMINATOR,
+                reals,
+                lambda part, real: lazy.of(self._scorer(level, self._draws("penalty", part)), real),
             )
         return seen
 
@@ -202,13 +203,13 @@ class GanLearner:
     def _draws(self, purpose: str, part: int) -> Draws:
         return Draws(self.together, self.training.seed, purpose, self.step, part)
 
-    def _judge(self, level: float, draws: Draws) -> Judge:
+    def _scorer(self, level: float, draws: Draws) -> Scorer:
         """Return the discriminator with what stands in front of it: blur, augmentation, growth."""
         mask = () if self.feed.mask is None else (self.feed.mask,)
         options = {"level": level} if self.game.grows else {}
 
-        def judge(images: Tensor) -> Tensor:
-            images = self.game.before_judging(images, self.images)
+        def score(images: Tensor) -> Tensor:
+            images = self.game.before_scoring(images, self.images)
             if self.training.augment != "none":
                 images = augment(
                     images,
@@ -220,7 +221,7 @@ class GanLearner:
             scores: Tensor = self.discriminator(images, **options)
             return scores
 
-        return judge
+        return score
 
     @torch.no_grad()
     def _average_buffers(self) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from synthrelease import __version__, store
 from synthrelease.errors import GeneratorError, SettingsError
 from synthrelease.generators.image_feed import ImageFeed
+from synthrelease.generators.interface import STANDARD_LEVELS
 from synthrelease.generators.training_loop import Callbacks, Learner, Loop, TrainingSettings
 from synthrelease.image_set import ImageSet
 from synthrelease.settings import Settings
@@ -159,3 +163,24 @@ def chosen_checkpoint(folder: Path, which: str = "best") -> Path:
             "Train on more subjects, with augmentation, or for fewer steps, with --screen-kimg at shorter intervals.",
         )
     return clean[-1]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a training folder says of the checkpoint that is sampled."""
+
+    channels: tuple[str, ...]
+    mask_levels: tuple[int, ...]
+    voxel_size: tuple[float, float, float]  # of the training set, mm
+    scalars: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    weights_sha256: str
+
+
+def opened(folder: Path, network: str, which: str = "best") -> Opened:
+    """Return one network of the chosen checkpoint, and what `MODEL.json` says; raises as `chosen_checkpoint`."""
+    about, path = saved.read_model(folder), chosen_checkpoint(folder, which)
+    tensors, sha256 = saved.load_network(path, network)
+    x, y, z = about["voxel_size"]
+    levels = tuple(about["mask_levels"]) or STANDARD_LEVELS
+    return Opened(tuple(about["channels"]), levels, (x, y, z), saved.scalars_of(path), tensors, sha256)

@@ -17,15 +17,13 @@ from synthrelease.generators.growing import GrowingDiscriminator, GrowingSetting
 from synthrelease.generators.layers import (
     ROOT_TWO,
     EqualizedConvolution,
-    EqualizedLinear,
     Style,
     add_bias,
     leaky_relu,
-    pixel_norm,
 )
 from synthrelease.generators.resampling import blur
 from synthrelease.generators.schedule import half_life_decay, levels_of, split_level
-from synthrelease.generators.styles import Noise, mix, truncate
+from synthrelease.generators.styles import Noise, StyleMapping, mix, truncate
 
 
 class StyleGAN1Settings(GrowingSettings):
@@ -80,7 +78,7 @@ class Generator(nn.Module):
         super().__init__()
         self.latent = settings.latent
         self.truncation_layers = settings.truncation_layers
-        self.mapping = Mapping(settings)
+        self.mapping = StyleMapping(settings, gain_in_weights=True)
         self.synthesis = Synthesis(settings, channels=channels, resolution=resolution)
 
     def forward(self, z: Tensor, *, noise: Noise | None, level: float | None = None, truncation: float = 1.0) -> Tensor:
@@ -110,33 +108,6 @@ class Generator(nn.Module):
         if second is not None and crossovers is not None:
             styles = mix(styles, self.mapping(second)[:, None].expand_as(styles), crossovers)
         return truncate(styles, self.mapping.average, truncation, self.truncation_layers)
-
-
-class Mapping(nn.Module):
-    """z to w. Here the gain of the leaky ReLU sits in the weights."""
-
-    average: Tensor
-
-    def __init__(self, settings: StyleGAN1Settings) -> None:
-        super().__init__()
-        n = settings.latent
-        self.dense = nn.ModuleList(
-            EqualizedLinear(n, n, gain=ROOT_TWO, rate=settings.mapping_rate) for _ in range(settings.mapping_layers)
-        )
-        self.beta = settings.style_average_beta
-        self.register_buffer("average", torch.zeros(n))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Return w (n, latent) of z (n, latent)."""
-        x = pixel_norm(z)
-        for layer in self.dense:
-            x = leaky_relu(layer(x))
-        return x
-
-    @torch.no_grad()
-    def update_average(self, w: Tensor) -> None:
-        """Move the average w, which truncation pulls towards, a little to the mean of a batch w (n, latent)."""
-        self.average.copy_(torch.lerp(w.detach().float().mean(0), self.average, self.beta))
 
 
 class Synthesis(nn.Module):

@@ -22,11 +22,10 @@ from synthrelease.generators.layers import (
     leaky_relu,
     minibatch_deviation,
     modulated_convolution,
-    pixel_norm,
 )
 from synthrelease.generators.resampling import smooth_and_convolve_down, smooth_down, smooth_up
 from synthrelease.generators.schedule import levels_of, warmed_up_decay
-from synthrelease.generators.styles import Noise, mix, truncate
+from synthrelease.generators.styles import Noise, StyleMapping, mix, truncate
 from synthrelease.settings import Settings
 
 HALF_RANGE = 256.0  # float16 features are clamped to it, so that no sum of them overflows
@@ -120,7 +119,7 @@ class Generator(nn.Module):
         super().__init__()
         self.latent = settings.latent
         self.truncation_layers = settings.truncation_layers
-        self.mapping = Mapping(settings)
+        self.mapping = StyleMapping(settings, gain_in_weights=False)
         self.synthesis = Synthesis(settings, channels=channels, resolution=resolution)
 
     def forward(self, z: Tensor, *, noise: Noise | None, truncation: float = 1.0) -> Tensor:
@@ -149,33 +148,6 @@ class Generator(nn.Module):
         if second is not None and crossovers is not None:
             styles = mix(styles, self.mapping(second)[:, None].expand_as(styles), crossovers)
         return truncate(styles, self.mapping.average, truncation, self.truncation_layers)
-
-
-class Mapping(nn.Module):
-    """z to w. Here the gain of the leaky ReLU sits in the activation."""
-
-    average: Tensor
-
-    def __init__(self, settings: StyleGAN2Settings) -> None:
-        super().__init__()
-        n = settings.latent
-        self.dense = nn.ModuleList(
-            EqualizedLinear(n, n, rate=settings.mapping_rate) for _ in range(settings.mapping_layers)
-        )
-        self.beta = settings.style_average_beta
-        self.register_buffer("average", torch.zeros(n))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Return w (n, latent) of z (n, latent)."""
-        x = pixel_norm(z)
-        for layer in self.dense:
-            x = leaky_relu(layer(x), ROOT_TWO)
-        return x
-
-    @torch.no_grad()
-    def update_average(self, w: Tensor) -> None:
-        """Move the average w, which truncation pulls towards, a little to the mean of a batch w (n, latent)."""
-        self.average.copy_(torch.lerp(w.detach().float().mean(0), self.average, self.beta))
 
 
 class Synthesis(nn.Module):

@@ -21,7 +21,7 @@ from synthrelease.generators.filters import CLAMP, FilteredLeakyReLU, Signal
 from synthrelease.generators.fourier_features import FourierFeatures, in_full_precision
 from synthrelease.generators.layers import EPSILON, EqualizedLinear, add_bias
 from synthrelease.generators.schedule import half_life_decay, levels_of, warmed_up_decay
-from synthrelease.generators.styles import truncate
+from synthrelease.generators.styles import StyleMapping, truncate
 from synthrelease.settings import Settings
 
 FIRST_CUTOFF = 2.0  # cycles per image width that the first layer may carry
@@ -89,11 +89,9 @@ class StyleGAN3Settings(Settings):
     )
 
     def of_stylegan2(self) -> stylegan2.StyleGAN2Settings:
-        """Return the settings of what is StyleGAN 2's: mapping network and discriminator, which R does not widen."""
-        shared = ("channel_base", "channel_max", "latent", "mapping_layers", "mapping_rate", "group", "half_levels")
-        return stylegan2.StyleGAN2Settings(
-            **{name: getattr(self, name) for name in shared}, style_average_beta=self.style_average_beta
-        )
+        """Return the settings of what is StyleGAN 2's: the discriminator, which R does not widen."""
+        shared = ("channel_base", "channel_max", "group", "half_levels")
+        return stylegan2.StyleGAN2Settings(**{name: getattr(self, name) for name in shared})
 
     def layers_at(self, resolution: int) -> int:
         """Return the layers before the last 1x1 convolution."""
@@ -186,7 +184,7 @@ class Generator(nn.Module):
         super().__init__()
         self.latent = settings.latent
         self.truncation_layers = settings.truncation_layers
-        self.mapping = stylegan2.Mapping(settings.of_stylegan2())
+        self.mapping = StyleMapping(settings, gain_in_weights=False)
         self.synthesis = Synthesis(settings, channels=channels, resolution=resolution)
 
     def forward(self, z: Tensor, *, truncation: float = 1.0) -> Tensor:

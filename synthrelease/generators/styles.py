@@ -1,17 +1,68 @@
-"""What the style-based generators do with w outside their networks: mixing, truncation, noise, seeds."""
+"""What the style-based generators share around w: the mapping from z, mixing, truncation, noise, seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthrelease import seeds as draws
+from synthrelease.generators.layers import ROOT_TWO, EqualizedLinear, leaky_relu, pixel_norm
 
 Noise = Callable[[int, Tensor], Tensor]
 """Layer number and features (n, c, h, w) to noise that can be added to them, (n or 1, 1, h, w)."""
+
+
+class MappingSettings(Protocol):
+    """The part of a style-based generator's settings that shapes its mapping."""
+
+    @property
+    def latent(self) -> int:
+        """Numbers in z, and in w."""
+
+    @property
+    def mapping_layers(self) -> int:
+        """Dense layers."""
+
+    @property
+    def mapping_rate(self) -> float:
+        """Their learning rate relative to other layers'."""
+
+    @property
+    def style_average_beta(self) -> float:
+        """What one batch leaves of the average w."""
+
+
+class StyleMapping(nn.Module):
+    """z to w, and the running mean of w."""
+
+    average: Tensor
+
+    def __init__(self, settings: MappingSettings, *, gain_in_weights: bool) -> None:
+        """Make the network; the leaky ReLU's gain sits in the weights (StyleGAN 1) or in the activation."""
+        super().__init__()
+        latent, rate = settings.latent, settings.mapping_rate
+        in_weights, self.gain = (ROOT_TWO, 1.0) if gain_in_weights else (1.0, ROOT_TWO)
+        self.dense = nn.ModuleList(
+            EqualizedLinear(latent, latent, gain=in_weights, rate=rate) for _ in range(settings.mapping_layers)
+        )
+        self.beta = settings.style_average_beta
+        self.register_buffer("average", torch.zeros(latent))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return w (n, latent) of z (n, latent)."""
+        x = pixel_norm(z)
+        for layer in self.dense:
+            x = leaky_relu(layer(x), self.gain)
+        return x
+
+    @torch.no_grad()
+    def update_average(self, w: Tensor) -> None:
+        """Move the average w, which truncation pulls towards, a little to the mean of a batch w (n, latent)."""
+        self.average.copy_(torch.lerp(w.detach().float().mean(0), self.average, self.beta))
 
 
 def latents_of_seeds(seeds: Sequence[int], latent: int) -> Tensor:

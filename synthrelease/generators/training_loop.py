@@ -7,6 +7,7 @@ an interrupted training goes on from its checkpoint as if it had never stopped, 
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -77,8 +78,8 @@ class Learner(Protocol):
     def images(self) -> int:
         """Training images seen, by all processes together."""
 
-    def learn(self) -> Mapping[str, Tensor]:
-        """Take the next step and return scalars of it, on the device; those logged are means over some steps."""
+    def learn(self) -> Mapping[str, Tensor | float]:
+        """Take the next step and return its scalars, losses still on the device; those logged are means over steps."""
 
     def weights(self) -> Sequence[Tensor]:
         """Return every tensor that must stay finite."""
@@ -103,7 +104,7 @@ class Learner(Protocol):
 class _Window:
     """Scalars since the last line of the log, left on the device until they are wanted."""
 
-    entries: list[tuple[int, Mapping[str, Tensor]]] = field(default_factory=list)
+    entries: list[tuple[int, Mapping[str, Tensor | float]]] = field(default_factory=list)
     since: float = field(default_factory=time.perf_counter)
     images: int = 0
 
@@ -111,8 +112,9 @@ class _Window:
         names = dict.fromkeys(name for _, values in self.entries for name in values)
         means = {}
         for name in names:
-            found = torch.stack([values[name].detach().float() for _, values in self.entries if name in values])
-            means[name] = float(found.mean())
+            found = [values[name] for _, values in self.entries if name in values]
+            tensors = [value.detach().float() for value in found if isinstance(value, Tensor)]
+            means[name] = float(torch.stack(tensors).mean()) if tensors else statistics.fmean(map(float, found))
         seconds = max(time.perf_counter() - self.since, 1e-9)
         return {**means, "images_per_second": self.images / seconds}
 

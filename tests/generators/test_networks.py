@@ -229,7 +229,7 @@ def test_a_mapping_starts_slow_and_keeps_the_size_of_its_input(family: str) -> N
         "stylegan2": (stylegan2, stylegan2.StyleGAN2Settings(latent=128)),
     }[family]
     torch.manual_seed(0)
-    mapping = module.Mapping(settings)
+    mapping = module.Generator(settings, channels=1, resolution=16).mapping
     w = mapping(torch.randn(400, 128))
     assert mapping.dense[0].weight.std().item() == pytest.approx(100, rel=0.05)
     assert 0.6 < w.square().mean().item() < 1.8

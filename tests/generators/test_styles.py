@@ -79,11 +79,12 @@ def test_truncation_pulls_towards_the_average_and_may_spare_the_last_layers() ->
 
 
 @pytest.mark.parametrize(
-    ("mapping_class", "settings_class"),
-    [(stylegan1.Mapping, stylegan1.StyleGAN1Settings), (stylegan2.Mapping, stylegan2.StyleGAN2Settings)],
+    ("module", "settings_class"),
+    [(stylegan1, stylegan1.StyleGAN1Settings), (stylegan2, stylegan2.StyleGAN2Settings)],
 )
-def test_the_average_style_is_an_exponential_mean_of_batch_means(mapping_class, settings_class) -> None:
-    mapping = mapping_class(settings_class(latent=3, style_average_beta=0.9))
+def test_the_average_style_is_an_exponential_mean_of_batch_means(module, settings_class) -> None:
+    settings = settings_class(latent=3, style_average_beta=0.9)
+    mapping = module.Generator(settings, channels=1, resolution=16).mapping
     for value in (1.0, 5.0):
         mapping.update_average(torch.full((4, 3), value))
     torch.testing.assert_close(mapping.average, torch.full((3,), 0.9 * 0.1 * 1 + 0.1 * 5))
