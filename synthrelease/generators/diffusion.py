@@ -84,13 +84,6 @@ class SamplingSettings(Settings):
     lanes: int = Field(default=0, ge=0, description="Images the network sees at once; 0: 4 on a CPU, 64 on a GPU")
 
 
-def preset(name: str) -> DiffusionSettings:
-    """Return a configuration by name, or raise `SettingsError` that lists them."""
-    if name not in PRESETS:
-        raise SettingsError(f"There is no diffusion preset {name!r}: known are {', '.join(PRESETS)}.")
-    return PRESETS[name]
-
-
 def build_denoiser(settings: DiffusionSettings, *, channels: int, resolution: int) -> nn.Module:
     """Return the untrained U-Net, on PyTorch's default device; it returns 0 for any input.
 

@@ -7,7 +7,6 @@ epoch. A set that fits is read once, and its order is then a plain shuffle.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -85,13 +84,6 @@ class ImageFeed:
         """Stop reading ahead and forget the images."""
         self._reader.shutdown(wait=True, cancel_futures=True)
         self._loaded.clear()
-
-    def batches(self, start: int = 0, device: torch.device | str = "cpu") -> Iterator[Tensor]:
-        """Yield this process's share of the batches of steps ``start``, ``start + 1``, ... without end."""
-        step = start
-        while True:
-            yield self.at_step(step, device)
-            step += 1
 
     def at_step(self, step: int, device: torch.device | str = "cpu") -> Tensor:
         """Return this process's share of one step's batch: (k, c, r, r) float32, contrasts and mask from -1 to 1."""

@@ -144,15 +144,6 @@ def build_networks(name: str, settings: Settings, *, channels: int, resolution: 
     return {"generator": made.Generator(settings, **shape), "discriminator": made.Discriminator(settings, **shape)}
 
 
-def count_parameters(name: str, settings: Settings, *, channels: int, resolution: int) -> dict[str, int]:
-    """Return the number of parameters of each network, counted without making the weights."""
-    import torch
-
-    with torch.device("meta"):
-        networks = build_networks(name, settings, channels=channels, resolution=resolution)
-    return {part: sum(p.numel() for p in network.parameters()) for part, network in networks.items()}
-
-
 def in_lanes(seeds: Sequence[int], run: Callable[[Sequence[int]], Tensor], *, lanes: int) -> Iterator[Batch]:
     """Yield ``run``'s images (k, c, r, r) for all seeds, running it on exactly ``lanes`` of them every time.
 

@@ -23,6 +23,7 @@ from synthrelease.training.running import Processes, processes, stop_requests
 LearnerMaker = Callable[[ImageFeed, Sequence[str], Processes], Learner]
 """Images, their channels and the processes that train together to a learner."""
 
+_SHAPING = ("generator", "channels", "resolution", "network", "training", "trained_on")
 _SEEN = {"log_every", "checkpoint_every", "sample_every", "screen_kimg", "keep_last", "grid", "tensorboard"}
 _RESCUE = {"learning_rate", "rate_scale", "clip_norm", "precision", "accumulation"}
 _FREE = _SEEN | _RESCUE
@@ -79,7 +80,16 @@ def train_into(
         )
         try:
             about = _described(name, network, training, feed, images)
-            path = _start_or_resume(folder, about, resume=resume)
+            path = saved.to_resume(
+                folder,
+                about,
+                resume=resume,
+                read=saved.read_model,
+                shaping=_SHAPING,
+                free=_FREE,
+                described_in=saved.MODEL,
+                error=GeneratorError,
+            )
             learner = make(feed, images.channels, together)
             if together.leads:
                 saved.write_model(store.private_folder(folder), about)
@@ -109,31 +119,6 @@ def _described(
         "training": training.model_dump(mode="json"),
         "trained_on": images.content,
     }
-
-
-def _start_or_resume(folder: Path, about: dict[str, Any], *, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from, None to begin."""
-    path = saved.latest(folder)
-    if path is None:
-        return None
-    if not resume:
-        raise GeneratorError(
-            f"{folder} holds a training already (up to {path.name}).",
-            "Go on with it with --resume, or choose another --out.",
-        )
-    before = saved.read_model(folder)
-    keys = ("generator", "channels", "resolution", "network", "training", "trained_on")
-    different = [key for key in keys if _shaping(before.get(key)) != _shaping(about[key])]
-    if different:
-        raise GeneratorError(
-            f"The training in {folder} differs in: {', '.join(different)}.",
-            "Resume it with the images and settings it was started with (see its MODEL.json).",
-        )
-    return path
-
-
-def _shaping(entry: Any) -> Any:
-    return {k: v for k, v in entry.items() if k not in _FREE} if isinstance(entry, dict) else entry
 
 
 def chosen_checkpoint(folder: Path, which: str = "best") -> Path:

@@ -63,6 +63,22 @@ def configured(name: str, config: str | None) -> tuple[str, Settings]:
     return config, known[config]
 
 
+def sizes_of(name: str, settings: Settings, *, channels: int, resolution: int) -> dict[str, NetworkSize]:
+    """Return the size of each network of a generator, counted without making the weights."""
+    import torch
+
+    with torch.device("meta"):
+        networks = build_networks(name, settings, channels=channels, resolution=resolution)
+    sizes = {}
+    for part, network in networks.items():
+        mapping = getattr(network, "mapping", None)
+        sizes[part] = NetworkSize(
+            parameters=sum(weight.numel() for weight in network.parameters()),
+            mapping=None if mapping is None else sum(weight.numel() for weight in mapping.parameters()),
+        )
+    return sizes
+
+
 def plan(
     name: str,
     *,
@@ -82,21 +98,11 @@ def plan(
         changes: Settings of the networks that differ from the configuration.
         batch: Images a step, at every resolution; None: the configuration's.
     """
-    import torch
-
     if channels < 1:
         raise SettingsError(f"Images of {channels} channels cannot be made.", "Give at least one.")
     chosen, settings = configured(name, config)
     settings = changed(settings, changes, batch)
-    with torch.device("meta"):
-        networks = build_networks(name, settings, channels=channels, resolution=resolution)
-    sizes = {}
-    for part, network in networks.items():
-        mapping = getattr(network, "mapping", None)
-        sizes[part] = NetworkSize(
-            parameters=sum(weight.numel() for weight in network.parameters()),
-            mapping=None if mapping is None else sum(weight.numel() for weight in mapping.parameters()),
-        )
+    sizes = sizes_of(name, settings, channels=channels, resolution=resolution)
     return TrainingPlan(
         generator=name,
         config=chosen,

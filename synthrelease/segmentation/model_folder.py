@@ -70,26 +70,16 @@ def begin_or_resume(folder: Path, about: Mapping[str, Any], *, resume: bool) -> 
     Raises:
         SegmentationError: There is a training in ``folder`` and ``resume`` is off, or it is another training.
     """
-    path = saved.latest(folder)
-    if path is None:
-        return None
-    if not resume:
-        raise SegmentationError(
-            f"{folder} holds a training already (up to {path.name}).",
-            "Go on with it with --resume, or choose another --out.",
-        )
-    before = read_model(folder)
-    different = [key for key in _SHAPING if _shaping(before.get(key)) != _shaping(about[key])]
-    if different:
-        raise SegmentationError(
-            f"The training in {folder} differs in: {', '.join(different)}.",
-            f"Resume it with the images and settings it was started with (see its {SEGMENTER}).",
-        )
-    return path
-
-
-def _shaping(entry: Any) -> Any:
-    return {k: v for k, v in entry.items() if k not in _FREE} if isinstance(entry, dict) else entry
+    return saved.to_resume(
+        folder,
+        about,
+        resume=resume,
+        read=read_model,
+        shaping=_SHAPING,
+        free=_FREE,
+        described_in=SEGMENTER,
+        error=SegmentationError,
+    )
 
 
 def write_model(folder: Path, about: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from synthrelease import store
-from synthrelease.errors import StoreError
+from synthrelease.errors import StoreError, SynthreleaseError
 
 FORMAT = 1
 MODEL = "MODEL.json"
@@ -282,3 +282,48 @@ def read_model(folder: Path) -> dict[str, Any]:
     if not isinstance(about, dict) or about.get("format") != FORMAT or "generator" not in about:
         raise StoreError(f"{folder / MODEL} is not a description this version reads.", "Restore it from a copy.")
     return about
+
+
+def to_resume(
+    folder: Path,
+    about: Mapping[str, Any],
+    *,
+    resume: bool,
+    read: Callable[[Path], Mapping[str, Any]],
+    shaping: Sequence[str],
+    free: Collection[str],
+    described_in: str,
+    error: type[SynthreleaseError],
+) -> Path | None:
+    """Return the checkpoint of a training folder to go on from, None to begin.
+
+    Args:
+        folder: The training folder.
+        about: What the training to come is: entries by name.
+        resume: Whether it may go on from what is there.
+        read: Returns what the training before was, as it was described in the folder.
+        shaping: Entries that must be as they were.
+        free: Keys within these entries that may differ.
+        described_in: File of that description, to be named.
+        error: Raised with what is wrong.
+    """
+    path = latest(folder)
+    if path is None:
+        return None
+    if not resume:
+        raise error(
+            f"{folder} holds a training already (up to {path.name}).",
+            "Go on with it with --resume, or choose another --out.",
+        )
+    before = read(folder)
+    different = [key for key in shaping if _without(before.get(key), free) != _without(about[key], free)]
+    if different:
+        raise error(
+            f"The training in {folder} differs in: {', '.join(different)}.",
+            f"Resume it with the images and settings it was started with (see its {described_in}).",
+        )
+    return path
+
+
+def _without(entry: Any, free: Collection[str]) -> Any:
+    return {key: value for key, value in entry.items() if key not in free} if isinstance(entry, dict) else entry

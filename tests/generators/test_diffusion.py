@@ -14,7 +14,7 @@ from torch import Tensor
 from synthrelease.errors import SettingsError
 from synthrelease.generators import diffusion
 from synthrelease.generators.diffusion import DiffusionSettings, SamplingSettings, build_denoiser, denoise
-from synthrelease.generators.interface import count_parameters
+from synthrelease.generators.plans import configured, sizes_of
 
 MEAN, SPREAD = 0.2, 0.3  # of the Gaussian data that the exact denoiser knows
 
@@ -49,21 +49,22 @@ def _pixels(settings: DiffusionSettings, sampler: str, steps: int, spread: float
     [
         (DiffusionSettings(), 5, 256, 41_125_637),
         (DiffusionSettings(), 5, 64, 30_304_069),
-        (diffusion.preset("akbar2024"), 5, 256, 41_125_637),
+        (diffusion.PRESETS["akbar2024"], 5, 256, 41_125_637),
         (DiffusionSettings(multipliers=(1, 2, 3, 4)), 5, 64, 30_304_069),
     ],
 )
 def test_the_network_has_the_published_number_of_parameters(
     settings: DiffusionSettings, channels: int, resolution: int, parameters: int
 ) -> None:
-    counted = count_parameters("diffusion", settings, channels=channels, resolution=resolution)
-    assert counted == {"denoiser": parameters}
+    counted = sizes_of("diffusion", settings, channels=channels, resolution=resolution)
+    assert {part: size.parameters for part, size in counted.items()} == {"denoiser": parameters}
 
 
 @pytest.mark.parametrize("resolution", [16, 32, 64, 128, 256, 512])
 @pytest.mark.parametrize("preset", sorted(diffusion.PRESETS))
 def test_every_preset_has_a_shape_at_every_resolution(preset: str, resolution: int) -> None:
-    assert count_parameters("diffusion", diffusion.preset(preset), channels=1, resolution=resolution)["denoiser"] > 1e6
+    counted = sizes_of("diffusion", diffusion.PRESETS[preset], channels=1, resolution=resolution)
+    assert counted["denoiser"].parameters > 1e6
 
 
 @pytest.mark.parametrize("channels", [1, 4, 7])
@@ -75,7 +76,7 @@ def test_an_untrained_network_takes_any_channel_count_and_says_zero(channels: in
 
 
 def test_the_study_schedule_is_the_published_one() -> None:
-    shares = diffusion.signal_shares(diffusion.preset("akbar2024"))
+    shares = diffusion.signal_shares(diffusion.PRESETS["akbar2024"])
     betas = np.linspace(2.5e-5, 5e-3, 4000)
     assert np.allclose(shares, np.cumprod(1 - betas), rtol=1e-4)
 
@@ -114,7 +115,7 @@ def test_an_exact_denoiser_gives_the_right_mean_and_spread(
 
 @pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 250), ("ddim", 100), ("dpm++", 25)])
 def test_the_study_schedule_of_4000_steps_is_sampled_in_few(sampler: str, steps: int) -> None:
-    pixels = _pixels(diffusion.preset("akbar2024"), sampler, steps)
+    pixels = _pixels(diffusion.PRESETS["akbar2024"], sampler, steps)
     assert float(pixels.mean()) == pytest.approx(MEAN, abs=0.02)
     assert float(pixels.std()) == pytest.approx(SPREAD, abs=0.02)
 
@@ -142,7 +143,7 @@ def test_all_steps_of_training_can_be_taken(sampler: str) -> None:
 
 def test_fine_detail_survives_25_steps() -> None:
     # With steps even in t, the solver's default, the spread would come out as 0.057.
-    pixels = _pixels(diffusion.preset("akbar2024"), "dpm++", 25, spread=0.1)
+    pixels = _pixels(diffusion.PRESETS["akbar2024"], "dpm++", 25, spread=0.1)
     assert float(pixels.std()) == pytest.approx(0.1, abs=0.005)
 
 
@@ -201,7 +202,7 @@ def test_lanes_change_an_image_only_in_its_last_bits() -> None:
 
 def test_unknown_names_and_resolutions_say_what_is_known() -> None:
     with pytest.raises(SettingsError, match="akbar2024, small"):
-        diffusion.preset("akbar")
+        configured("diffusion", "akbar")
     with pytest.raises(SettingsError, match="known are 16, 32, 64, 128, 256, 512"):
         build_denoiser(DiffusionSettings(), channels=1, resolution=48)
     with pytest.raises(SettingsError, match="dpm"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def test_every_epoch_shows_every_image_once(memory: int) -> None:
 @pytest.mark.parametrize("step", [0, 7, 23])
 def test_a_batch_depends_on_seed_and_step_alone(memory: int, step: int) -> None:
     images = _numbered(90)
-    walked = ImageFeed(images, resolution=8, batch=12, seed=1, memory=memory).batches()
+    feed = ImageFeed(images, resolution=8, batch=12, seed=1, memory=memory)
+    walked = (feed.at_step(step) for step in count())
     for _ in range(step):
         next(walked)
     again = ImageFeed(images, resolution=8, batch=12, seed=1, memory=memory)

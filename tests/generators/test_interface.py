@@ -13,8 +13,9 @@ import torch
 from diffusion_helpers import tiny
 
 from synthrelease.errors import SettingsError
-from synthrelease.generators import interface
-from synthrelease.generators.interface import Batch, Generator, count_parameters, default_settings, in_lanes
+from synthrelease.generators import interface, plans
+from synthrelease.generators.interface import Batch, Generator, default_settings, in_lanes
+from synthrelease.generators.plans import sizes_of
 from synthrelease.image_set import ImageSet
 from synthrelease.settings import Settings
 
@@ -43,14 +44,15 @@ class Outsider:
 
 @pytest.mark.parametrize("name", interface.NAMES)
 def test_default_networks_have_the_published_number_of_parameters(name: str) -> None:
-    assert count_parameters(name, default_settings(name), channels=5, resolution=256) == PUBLISHED[name]
+    counted = sizes_of(name, default_settings(name), channels=5, resolution=256)
+    assert {part: size.parameters for part, size in counted.items()} == PUBLISHED[name]
 
 
 def test_counting_makes_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, torch.nn.Module] = {}
     build = interface.build_networks
-    monkeypatch.setattr(interface, "build_networks", lambda *a, **k: made.update(build(*a, **k)) or made)
-    count_parameters("diffusion", default_settings("diffusion"), channels=5, resolution=256)
+    monkeypatch.setattr(plans, "build_networks", lambda *a, **k: made.update(build(*a, **k)) or made)
+    sizes_of("diffusion", default_settings("diffusion"), channels=5, resolution=256)
     assert all(parameter.is_meta for parameter in made["denoiser"].parameters())
 
 
