@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,8 +120,6 @@ def measured(
         progress=progress,
     )
     found += [as_measurement(value, view) for value, view in of_images]
-    moment = os.environ.get("SOURCE_DATE_EPOCH")
-    now = datetime.datetime.fromtimestamp(int(moment), datetime.UTC) if moment else datetime.datetime.now(datetime.UTC)
     made = {
         "real": sets.real.content,
         "holdout": sets.holdout.content if sets.holdout is not None else "",
@@ -131,7 +127,7 @@ def measured(
         "interval": INTERVAL.format(parts=settings.parts) if settings.parts else "none",
         "seed": str(settings.seed),
         "synthrelease": __version__,
-        "date": now.isoformat(timespec="seconds"),
+        "date": opening.date_made(),
     }
     record = QualityRecord(measurements=tuple(found), synthetic=sets.synthetic.content, curves=curves, made_with=made)
     return record, [_pictures(sets, pair) for pair in nearest]

@@ -272,10 +272,15 @@ def in_memory(role: str, images: ArrayLike, subjects: Sequence[str] | None, chan
     return from_arrays(pixels, rows, channels=default)
 
 
-def made_with(settings: AuditSettings) -> MadeWith:
-    """Return versions, settings, seed and date for the record; ``SOURCE_DATE_EPOCH`` gives the date where it is set."""
+def date_made() -> str:
+    """Return the moment for a record, UTC; ``SOURCE_DATE_EPOCH`` gives it where it is set."""
     moment = os.environ.get("SOURCE_DATE_EPOCH")
     now = datetime.datetime.fromtimestamp(int(moment), datetime.UTC) if moment else datetime.datetime.now(datetime.UTC)
+    return now.isoformat(timespec="seconds")
+
+
+def made_with(settings: AuditSettings) -> MadeWith:
+    """Return versions, settings, seed and date for the record."""
     options = settings.model_dump(mode="json")
     options["weights"] = {name: path.name for name, path in settings.weights.items()}
     return MadeWith(
@@ -285,6 +290,6 @@ def made_with(settings: AuditSettings) -> MadeWith:
         settings=options,
         seed=settings.seed,
         extractors=(),
-        date=now.isoformat(timespec="seconds"),
+        date=date_made(),
         seconds=0.0,
     )

@@ -66,17 +66,18 @@ class RadImageNet:
         n, c = images.shape[:2]
         grey = torch.from_numpy(images.reshape(n * c, 1, *images.shape[2:]))
         with torch.inference_mode():
-            rows = [self._features(block) for block in torch.split(grey, BATCH)]
+            rows = [self.pooled(block) for block in torch.split(grey, BATCH)]
         return checked_features(torch.cat(rows).numpy().reshape(n, -1))
 
-    def _features(self, grey: Tensor) -> Tensor:
-        prepared = prepare(grey.to(self.device), keras=self.layout.keras)
+    def pooled(self, images: Tensor) -> Tensor:
+        """Return features (n, d), on the CPU, of images (n, 1, h, w) or (n, 3, h, w) in [0, 1]."""
+        prepared = prepare(images.to(self.device), keras=self.layout.keras)
         features: Tensor = self.network(prepared.contiguous(memory_format=torch.channels_last))
         return features.cpu()
 
 
 def prepare(grey: Tensor, *, keras: bool) -> Tensor:
-    """Return network input (n, 3, 224, 224) of grey images (n, 1, h, w) in [0, 1].
+    """Return network input (n, 3, 224, 224) of images in [0, 1]: grey (n, 1, h, w), or three contrasts as colours.
 
     Keras: ``preprocess_input(mode="caffe")`` and then ``rescale=1/255``, blue first; PyTorch: the official
     example's (x - 127.5) * 2 / 255. Grey fills all three channels, so their order only matters to the means.

@@ -80,11 +80,11 @@ class _Colours:
 
     def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n, d) of images (n, 3, h, w) in [0, 1]."""
-        from synthrelease.features.radimagenet import BATCH, prepare
+        from synthrelease.features.radimagenet import BATCH
 
-        inner, blocks = self.inner, torch.split(torch.from_numpy(checked_images(images)), BATCH)
+        blocks = torch.split(torch.from_numpy(checked_images(images)), BATCH)
         with torch.inference_mode():
-            rows = [inner.network(prepare(x.to(inner.device), keras=inner.layout.keras)).cpu() for x in blocks]
+            rows = [self.inner.pooled(block) for block in blocks]
         return checked_features(torch.cat(rows).numpy())
 
 
