@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthrelease import __version__, opening, seeds, store
-from synthrelease.errors import AuditError
+from synthrelease.errors import AuditError, SplitError
 from synthrelease.image_set import ImageSet
 from synthrelease.progress import SILENT, Progress
 from synthrelease.release_records import Measurement, QualityRecord
@@ -166,8 +166,20 @@ def _opened(
     few = [f"{len(role)} image" for role in (real_set, made) if len(role) < 2]
     if few:
         raise AuditError(f"There is only {few[0]}: nothing can be measured.", "Give two images or more of each kind.")
+    if held is not None:
+        _check_apart(real_set, held)
     scaling = scaling_for(*(role.pixels.dtype for role in roles))
     return Sets(real_set, made, held, settings.channels or shared, scaling, min(max(role.size) for role in roles))
+
+
+def _check_apart(real: ImageSet, holdout: ImageSet) -> None:
+    """Raise where a holdout subject is also in the real images: the gap between the two would hide copying."""
+    shared = sorted((set(real.subjects.tolist()) & set(holdout.subjects.tolist())) - {""})
+    if shared or real.content == holdout.content:
+        raise SplitError(
+            f"{len(shared) or 'All'} holdout subjects are also in the real images: {', '.join(shared[:5])}.",
+            "Split by subject with `synthrelease prepare`: train, holdout and test share nobody.",
+        )
 
 
 def _extractors(settings: MeasureSettings) -> list[Extractor]:
@@ -264,13 +276,7 @@ def _score(
         return [quality.Value(name, "inception_score", None, *counts, note=NO_HEAD)]
     comparison = quality.Comparison(real, synthetic, sets.groups, settings.seed, settings.parts)
     found = quality.measure_score(comparison, name)
-    return [_noted(value, note) for value in found]
-
-
-def _noted(value: Value, note: str) -> Value:
-    from dataclasses import replace
-
-    return replace(value, note=f"{value.note} {note}".strip())
+    return [replace(value, note=f"{value.note} {note}".strip()) for value in found]
 
 
 def _is_published_inception(view: View) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -17,7 +17,7 @@ from synthrelease.image_set import MASK, ImageSet
 from synthrelease.metrics.checks import FloatArray, IntArray
 from synthrelease.metrics.intervals import clopper_pearson
 from synthrelease.metrics.jackknife import jackknife_interval, parts_of
-from synthrelease.metrics.quality import Value
+from synthrelease.metrics.quality import Comparison, Table, Value, measure_pair
 from synthrelease.progress import Progress
 from synthrelease.records import Curve
 from synthrelease.settings import MeasureSettings
@@ -26,6 +26,7 @@ BLOCK = 32  # images read together
 LABELS = (51, 102, 204)  # NCR, ED, ET as prepared
 MOST_LABELS = 8  # more different values are no labels
 AREAS = 24  # bins of the tumour-area figure
+VOLUMES = "mask_volume_distance"
 
 Prepare = Callable[[NDArray[Any]], NDArray[np.float32]]
 Sums = dict[str, Any]
@@ -41,6 +42,8 @@ class _Role:
     part: IntArray
     half: IntArray
     """0 or 1 for the halves of the real subjects; of synthetic images 0 for those compared with a half, else -1."""
+    areas: list[float] = field(default_factory=list)
+    """Tumour area of each image, share of the image, where there are masks."""
     by_part: dict[int, Sums] = field(default_factory=dict)
     by_half: dict[int, Sums] = field(default_factory=dict)
 
@@ -113,6 +116,7 @@ def _add_up(role: _Role, contrasts: Sequence[str], labels: NDArray[Any] | None, 
             own: Sums = {name: metrics.pixel_sums(image[None, place]) for place, name in enumerate(contrasts)}
             if masks is not None and labels is not None:
                 own[MASK] = metrics.mask_sums(masks[None, k], labels)
+                role.areas.append(float(own[MASK].areas[0]))
             for kept, key in ((role.by_part, role.part[start + k]), (role.by_half, role.half[start + k])):
                 before = kept.get(int(key))
                 kept[int(key)] = own if before is None else {name: before[name] + own[name] for name in own}
@@ -136,8 +140,57 @@ def _of_masks(known: _Role, made: _Role, settings: MeasureSettings) -> Iterator[
     )
     for metric, measure in pairs:
         yield _compared(known, made, MASK, metric, measure, settings)
+    of_real, of_made = ((role.images, np.array(role.areas)) for role in (known, made))
+    yield measure_volumes(real=of_real, synthetic=of_made, settings=settings)
     for metric, alone in (("mask_off_level", metrics.mask_off_level), ("mask_nesting", metrics.mask_nesting)):
         yield _of_one(known, made, metric, alone)
+
+
+def volumes_of(images: ImageSet, areas: NDArray[np.floating]) -> FloatArray | None:
+    """Return the tumour volume (s,) of each subject in ml, or None where slices cannot be put together.
+
+    Args:
+        images: the set; its voxel size is taken at its word (1 mm where nothing else is known).
+        areas: (n,) tumour area of each image, share of the image.
+
+    Returns:
+        One volume per subject, over the slices that the set holds; None where an image has no subject, or no subject
+        has two slices.
+    """
+    subjects = images.subjects
+    if not len(subjects) or bool((subjects == "").any()):
+        return None
+    names, codes = np.unique(subjects, return_inverse=True)
+    if len(names) == len(subjects):
+        return None
+    height, width = images.size
+    millilitres = float(np.prod(images.voxel_size)) * height * width / 1000
+    return np.asarray(np.bincount(codes.reshape(-1), weights=areas) * millilitres, dtype=np.float64)
+
+
+def measure_volumes(
+    *, real: tuple[ImageSet, FloatArray], synthetic: tuple[ImageSet, FloatArray], settings: MeasureSettings
+) -> Value:
+    """Return the distance between tumour volumes of two sets, each with the tumour area of every image.
+
+    Interval, halves and floor are over subjects; where a set holds slices of nobody in particular, there is a reason
+    in place of a number: a single slice has an area, and no volume.
+    """
+    counts = len(synthetic[0]), len(real[0])
+    known, made = volumes_of(*real), volumes_of(*synthetic)
+    missing = [name for name, found in (("real", known), ("synthetic", made)) if found is None]
+    if known is None or made is None:
+        note = f"Not computable: the {' and '.join(missing)} images are single slices; their tumour areas are compared."
+        return Value(VOLUMES, VOLUMES, None, *counts, note=note)
+    comparison = Comparison(known[:, None], made[:, None], np.arange(len(known)), settings.seed, settings.parts)
+
+    def of_tables(first: Table, second: Table) -> list[float]:
+        return [metrics.mask_volume_distance(real=first, synthetic=second)]
+
+    (found,) = measure_pair(comparison, [(VOLUMES, VOLUMES)], of_tables)
+    note = f"Of {len(made)} synthetic and {len(known)} real subjects; the floor's count is of subjects. {found.note}"
+    low = None if found.low is None else max(0.0, found.low)
+    return replace(found, count=counts[0], real_count=counts[1], low=low, note=note.strip())
 
 
 def _compared(

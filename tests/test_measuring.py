@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from synthrelease import measuring, study
 from synthrelease.cli import measure as measure_command
-from synthrelease.errors import AuditError, SettingsError, WeightsError
+from synthrelease.errors import AuditError, SettingsError, SplitError, WeightsError
 from synthrelease.features import inception, weights
 from synthrelease.image_set import MASK, ImageRow, from_arrays
 from synthrelease.progress import SILENT
@@ -64,6 +64,7 @@ def test_every_measure_stands_per_contrast_and_for_three_together(record):
     assert {f"{metric}_copy-encoder ({view})" for metric in (*metrics, "fld_gap") for view in views} <= names
     assert {f"{m} ({c})" for m in ("intensity_distance", "spectrum_distance", "ms_ssim") for c in CONTRASTS} <= names
     assert {"mask_area_distance", "mask_place_overlap", "mask_label_distance", "mask_off_level"} <= names
+    assert {"mask_volume_distance", "mask_nesting"} <= names
     assert not any(name.startswith(("fid (", "is (", "kid (")) for name in names)  # FID means one network
 
 
@@ -349,6 +350,16 @@ def test_what_cannot_be_measured_is_an_error_with_a_remedy(words, error, message
     base = ("--real", folders["real"], "--synthetic", folders["synthetic"], "--out", tmp_path / "q")
     with pytest.raises(error, match=message):
         run(*base, *words)
+
+
+def test_a_holdout_patient_who_is_also_in_the_real_images_is_named(run, folders, tmp_path):
+    write_role(tmp_path / "held", [40, 41, 3, 5])
+    base = ("--real", folders["real"], "--synthetic", folders["synthetic"], "--out", tmp_path / "q")
+    with pytest.raises(SplitError, match="2 holdout subjects are also in the real images: p003, p005"):
+        run(*base, "--holdout", tmp_path / "held")
+    with pytest.raises(SplitError, match="8 holdout subjects"):
+        run(*base, "--holdout", folders["real"])
+    assert not (tmp_path / "q").exists()
 
 
 def test_a_single_synthetic_image_is_refused(run, folders, tmp_path):

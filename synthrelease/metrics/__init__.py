@@ -28,6 +28,7 @@ from synthrelease.metrics.masks import (
     mask_off_level,
     mask_place_overlap,
     mask_sums,
+    mask_volume_distance,
 )
 from synthrelease.metrics.moments import Moments, moments
 from synthrelease.metrics.overlap import dice, hausdorff, hausdorffs
@@ -71,6 +72,7 @@ __all__ = [
     "mask_off_level",
     "mask_place_overlap",
     "mask_sums",
+    "mask_volume_distance",
     "mean_similarity",
     "memorization_informed_frechet_distance",
     "moments",

@@ -54,12 +54,15 @@ def _problem(name: str, array: npt.NDArray[np.generic], minimum: int, varied: bo
         return f"{name} has {len(array)} images, at least {minimum} are needed."
     parts = [array[start : start + _ROWS] for start in range(0, len(array), _ROWS)]
     if array.dtype.kind == "f":
-        if bad := sum(int(np.count_nonzero(~np.isfinite(part).all(axis=1))) for part in parts):
+        # NaN passes through both, and neither makes a copy of the part.
+        largest = np.array([max(float(part.max()), -float(part.min())) for part in parts])
+        if not np.isfinite(largest).all():
+            bad = sum(int(np.count_nonzero(~np.isfinite(part).all(axis=1))) for part in parts)
             return f"{name} has {bad} images with features that are NaN or infinite."
         # Squares must stay finite, else a distance becomes infinite or NaN further down.
-        if max(max(float(part.max()), -float(part.min())) for part in parts) > 1e100:
+        if largest.max() > 1e100:
             return f"{name} has features above 1e100, whose squares cannot be added."
-    if varied and all(bool((part == array[0]).all()) for part in parts):
+    if varied and bool((array[-1] == array[0]).all()) and all(bool((part == array[0]).all()) for part in parts):
         return f"{name} has the same features for every image: nothing varies, so nothing can be measured."
     return None
 

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from synthrelease.errors import AuditError
-from synthrelease.metrics.checks import feature_tables
-from synthrelease.metrics.neighbours import memberships, own_radii
+from synthrelease.metrics.balls import memberships
+from synthrelease.metrics.checks import checked_tables
+from synthrelease.metrics.neighbours import own_radii
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def precision_recall_density_coverage(*, real: npt.ArrayLike, synthetic: npt.Arr
     """
     if k < 1:
         raise AuditError(f"k = {k} names no neighbour.", "Give k = 1 or more.")
-    X, G = feature_tables(minimum=k + 1, real=real, synthetic=synthetic)
+    # Single precision stays as it is: pairs that are computed exactly are brought to float64 one by one.
+    tables = checked_tables(minimum=k + 1, real=real, synthetic=synthetic)
+    X, G = (np.asarray(table, dtype=np.promote_types(table.dtype, np.float32)) for table in tables)
     held = memberships(G, X, left_radii=own_radii(G, k), right_radii=own_radii(X, k))
     return Coverage(
         precision=float(np.mean(held.balls_around_left > 0)),

@@ -10,7 +10,7 @@ from scipy import linalg
 
 from synthrelease.errors import AuditError
 from synthrelease.metrics.checks import FloatArray, checked_tables, feature_tables, unit_rows
-from synthrelease.metrics.moments import Moments, moments
+from synthrelease.metrics.moments import Moments, of_checked
 from synthrelease.metrics.neighbours import nearest
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -34,7 +34,7 @@ def frechet_distance(*, real: npt.ArrayLike, synthetic: npt.ArrayLike) -> float:
     """
     X, G = checked_tables(real=real, synthetic=synthetic)
     if min(len(X), len(G)) > X.shape[1]:
-        return frechet_from_moments(real=moments(X), synthetic=moments(G))
+        return frechet_from_moments(real=of_checked(X), synthetic=of_checked(G))
     first, second = _gaussian(X), _gaussian(G)
     separate = _separate(first, second)
     shared = _nuclear_norm(first.factor @ second.factor.T, tolerance=1e-6, against=separate)
@@ -55,12 +55,12 @@ def frechet_from_moments(*, real: Moments, synthetic: Moments) -> float:
             f"{len(synthetic.mean)} give no distance.",
             "Give moments of at least two images each, from one extractor.",
         )
-    S, R = real.covariance, synthetic.covariance
     shift = real.mean - synthetic.mean
-    separate = float(shift @ shift) + float(np.trace(S)) + float(np.trace(R))
-    shared = _shared_of_full_rank(S, R, separate)
+    variances = [float(np.trace(one.scatter)) / (one.count - 1) for one in (real, synthetic)]
+    separate = float(shift @ shift) + sum(variances)
+    shared = _shared_of_full_rank(real, synthetic, separate)
     if shared is None:
-        shared = _nuclear_norm(_root(S) @ _root(R).T, tolerance=1e-6, against=separate)
+        shared = _nuclear_norm(_root(real.covariance) @ _root(synthetic.covariance).T, tolerance=1e-6, against=separate)
     return max(0.0, separate - 2 * shared)
 
 
@@ -77,7 +77,7 @@ class _Gaussian:
 
 def _gaussian(table: npt.NDArray[np.generic]) -> _Gaussian:
     if len(table) > table.shape[1]:
-        known = moments(table)
+        known = of_checked(table)
         return _Gaussian(known.mean, float(np.trace(known.covariance)), _root(known.covariance))
     rows = np.array(table, dtype=np.float64)
     mean = rows.mean(axis=0)
@@ -91,14 +91,18 @@ def _separate(first: _Gaussian, second: _Gaussian) -> float:
     return float(shift @ shift) + first.variance + second.variance
 
 
-def _shared_of_full_rank(S: FloatArray, R: FloatArray, separate: float) -> float | None:
+def _shared_of_full_rank(real: Moments, synthetic: Moments, separate: float) -> float | None:
     """Return tr (S R)^(1/2) from the eigenvalues of S R, by the symmetric-definite route; None where it is not exact.
 
     With R = L L^T they are the eigenvalues of L^T S L: one Cholesky factor, one reduction, one symmetric problem.
     """
+    # LAPACK reads columns: transposed, the matrices need no rearranging, and as fresh copies they may be overwritten.
+    S, R = real.covariance.T, synthetic.covariance.T
     try:
         # "gv" without vectors takes 60 % of the default driver's time; the type stubs know no generalised drivers.
-        squares = linalg.eigh(S, R, type=2, eigvals_only=True, check_finite=False, driver="gv")  # type: ignore[call-overload]
+        squares = linalg.eigh(  # type: ignore[call-overload]
+            S, R, type=2, eigvals_only=True, check_finite=False, driver="gv", overwrite_a=True, overwrite_b=True
+        )
     except np.linalg.LinAlgError:
         return None
     total, doubt = _roots_and_doubt(squares)

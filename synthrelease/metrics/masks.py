@@ -70,6 +70,22 @@ def mask_area_distance(*, real: MaskSums, synthetic: MaskSums) -> float:
     return float(stats.wasserstein_distance(real.areas, synthetic.areas))
 
 
+def mask_volume_distance(*, real: npt.ArrayLike, synthetic: npt.ArrayLike) -> float:
+    """Return the Wasserstein distance between the subjects' tumour volumes, in their unit; subjects without count 0.
+
+    Args:
+        real: volume of each subject, (n,) or (n, 1), n >= 1.
+        synthetic: likewise.
+
+    Raises:
+        AuditError: no subjects, or volumes that are below 0, NaN or infinite.
+    """
+    volumes = [np.asarray(each, dtype=np.float64).ravel() for each in (real, synthetic)]
+    if not all(len(each) and np.isfinite(each).all() and (each >= 0).all() for each in volumes):
+        raise AuditError("Tumour volumes must be 0 or more, of one subject at least.", "Give one volume per subject.")
+    return float(stats.wasserstein_distance(*volumes))
+
+
 def mask_place_overlap(*, real: MaskSums, synthetic: MaskSums) -> float:
     """Return the share of tumour pixels that lie where real ones do, 0 to 1: overlap of two 16 x 16 heat maps."""
     return float(np.minimum(shares(real.place), shares(synthetic.place)).sum())

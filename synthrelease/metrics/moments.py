@@ -8,10 +8,12 @@ from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import blas
 
 from synthrelease.metrics.checks import FloatArray, checked_tables
 
-ROWS = 2048  # at a time: 32 MiB in float64 at 2,048 features
+ROWS = 1024  # at a time: 16 MiB in float64 at 2,048 features
+_TILE = 256  # mirrored together: stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,41 @@ def moments(features: npt.ArrayLike) -> Moments:
         AuditError: not a table of finite numbers.
     """
     (table,) = checked_tables(minimum=1, varied=False, features=features)
-    starts = range(0, len(table), ROWS)
-    return together(_of_block(np.array(table[start : start + ROWS], dtype=np.float64)) for start in starts)
+    return of_checked(table)
+
+
+def of_checked(table: npt.NDArray[np.generic]) -> Moments:
+    """Return the moments of a table that `checked_tables` has passed.
+
+    Each block is centred on its own mean and joined as `+` joins, but into one triangle of one matrix: a symmetric
+    product takes half the time of a full one.
+    """
+    width = table.shape[1]
+    count, mean, lower = 0, np.zeros(width), np.zeros((width, width), order="F")
+    room = np.empty((min(ROWS, len(table)), width))
+    for start in range(0, len(table), ROWS):
+        rows = table[start : start + ROWS]
+        block = room[: len(rows)]
+        block[:] = rows
+        middle = block.mean(axis=0)
+        block -= middle
+        lower = blas.dsyrk(1.0, block.T, beta=1.0, c=lower, lower=1, overwrite_c=1)
+        apart, both = middle - mean, count + len(block)
+        lower = blas.dsyr(count * len(block) / both, apart, a=lower, lower=1, overwrite_a=1)
+        mean += apart * (len(block) / both)
+        count = both
+    return Moments(count, mean, _mirrored(lower))
+
+
+def _mirrored(lower: FloatArray) -> FloatArray:
+    """Return the symmetric matrix whose lower triangle is given, which is overwritten; above it there are zeros."""
+    for start in range(0, len(lower), _TILE):
+        tile, below = slice(start, start + _TILE), slice(start + _TILE, None)
+        lower[tile, below] = lower[below, tile].T
+        lower[tile, tile] += np.tril(lower[tile, tile], -1).T
+    return lower.T  # rows lie together, as everywhere else
 
 
 def together(parts: Iterable[Moments]) -> Moments:
     """Return the moments of all parts as one set."""
     return reduce(Moments.__add__, parts)
-
-
-def _of_block(block: FloatArray) -> Moments:
-    """Moments of a block, which is overwritten."""
-    mean = block.mean(axis=0)
-    block -= mean
-    return Moments(len(block), mean, block.T @ block)

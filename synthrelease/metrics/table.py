@@ -155,6 +155,18 @@ _ALL = (
         source="Wasserstein distance in one dimension",
     ),
     Metric(
+        name="mask_volume_distance",
+        title="Tumour volumes",
+        roles=("real", "synthetic"),
+        unit="ml",
+        better="lower",
+        towards_copying="improves",
+        copying="Copied subjects have real volumes.",
+        meaning="Wasserstein distance between subjects' tumour volumes, where both sets hold several slices of each.",
+        blind_to="Single slices; tumour in slices that were left out when the images were prepared; shape and place.",
+        source="Wasserstein distance in one dimension",
+    ),
+    Metric(
         name="mask_place_overlap",
         title="Where tumours lie",
         roles=("real", "synthetic"),

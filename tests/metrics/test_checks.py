@@ -105,7 +105,8 @@ def test_unit_rows_survive_extreme_scales_and_refuse_zeros() -> None:
 
 
 OF_SUMS = {"mean_similarity", "intensity_distance", "spectrum_distance"} | {
-    f"mask_{what}" for what in ("area_distance", "place_overlap", "label_distance", "off_level", "nesting")
+    f"mask_{what}"
+    for what in ("area_distance", "volume_distance", "place_overlap", "label_distance", "off_level", "nesting")
 }  # these take sums over images instead of feature tables
 
 

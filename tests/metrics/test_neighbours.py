@@ -8,7 +8,8 @@ from scipy.spatial.distance import cdist
 
 from synthrelease.errors import AuditError
 from synthrelease.metrics import neighbours
-from synthrelease.metrics.neighbours import memberships, nearest
+from synthrelease.metrics.balls import memberships
+from synthrelease.metrics.neighbours import nearest
 
 
 def clouds(kind: str) -> tuple[np.ndarray, np.ndarray]:

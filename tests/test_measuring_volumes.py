@@ -1,0 +1,69 @@
+"""Tumour volumes per subject: closed forms, and a reason instead of a number where slices belong to nobody."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from synthrelease.errors import AuditError
+from synthrelease.image_set import MASK, ImageRow, ImageSet, from_arrays
+from synthrelease.measuring_pixels import measure_volumes, volumes_of
+from synthrelease.metrics import mask_volume_distance
+from synthrelease.settings import MeasureSettings
+
+
+def masks(areas: list[list[int]], named: bool = True) -> tuple[ImageSet, np.ndarray]:
+    """A subject per list, a 10 x 10 mask of 1 x 1 x 2 mm voxels per entry with as many tumour pixels."""
+    pixels, rows = [], []
+    for subject, slices in enumerate(areas):
+        for number, area in enumerate(slices):
+            one = np.zeros(100, np.uint8)
+            one[:area] = 51
+            pixels.append(one.reshape(1, 10, 10))
+            rows.append(ImageRow(f"s{subject}-{number}", f"s{subject}" if named else "", slice=number))
+    images = from_arrays(np.stack(pixels), rows, channels=(MASK,), voxel_size=(1.0, 1.0, 2.0))
+    return images, np.array([(one > 0).mean() for one in pixels])
+
+
+def test_volumes_are_sums_over_slices_in_millilitres() -> None:
+    assert volumes_of(*masks([[10, 40], [0, 0], [100, 100]])) == pytest.approx([0.1, 0.0, 0.4])
+
+
+def test_slices_without_a_subject_or_a_neighbour_have_no_volume() -> None:
+    assert volumes_of(*masks([[10, 40], [0, 0]], named=False)) is None
+    assert volumes_of(*masks([[10], [40], [3]])) is None
+
+
+def test_a_tumour_that_is_larger_in_everyone_is_as_far_away_as_it_is_larger() -> None:
+    assert mask_volume_distance(real=[1.0, 2.0, 6.0], synthetic=[[3.5], [8.5], [4.5]]) == pytest.approx(2.5)
+    assert mask_volume_distance(real=[0.0, 4.0], synthetic=[0.0]) == pytest.approx(2.0)
+    for bad in ([], [np.nan], [-1.0], [np.inf]):
+        with pytest.raises(AuditError, match="Tumour volumes"):
+            mask_volume_distance(real=[1.0], synthetic=bad)
+
+
+def test_the_same_areas_stacked_in_fewer_slices_are_smaller_volumes() -> None:
+    random = np.random.default_rng(0)
+    many = [[int(area)] * 4 for area in random.integers(10, 40, 12)]
+    few = [[slices[0]] * 2 for slices in many]
+    settings = MeasureSettings(parts=3)
+
+    found = measure_volumes(real=masks(many), synthetic=masks(few), settings=settings)
+    expected = np.mean([slices[0] for slices in many]) * 2 * 2 / 1000
+    assert found.value == pytest.approx(expected)
+    assert (found.count, found.real_count) == (24, 48)
+    assert found.low is not None
+    assert 0 <= found.low <= found.value <= found.high
+    assert found.floor is not None
+    assert found.floor < found.value
+    assert found.floor_count == 6
+    assert found.note.startswith("Of 12 synthetic and 12 real subjects")
+
+
+def test_generated_slices_get_a_reason_and_no_number() -> None:
+    found = measure_volumes(
+        real=masks([[10, 40], [0, 20]]), synthetic=masks([[10, 4]], named=False), settings=MeasureSettings()
+    )
+
+    assert found.value is None
+    assert found.note.startswith("Not computable: the synthetic images are single slices")
