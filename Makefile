@@ -12,8 +12,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.ready ## Audit a perfect and a leaky generator of made-up patients (some minutes)
+demo: $(VENV)/.ready ## Audit two generators of made-up patients, then run a tiny study (some minutes)
 	$(BIN)/python examples/demo.py --out demo-output
+	$(BIN)/synthrelease study run examples/tiny_study.toml
 
 test: $(VENV)/.ready-dev ## Every test but the slow ones
 	$(BIN)/python -m pytest
@@ -34,7 +35,7 @@ docs: schema ## Write the generated pages: commands, measures, schemas
 	$(BIN)/python docs/make_measures.py
 
 clean: ## Remove what these targets made
-	rm -rf $(VENV) demo-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-output study-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

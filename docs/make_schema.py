@@ -7,12 +7,14 @@ from pathlib import Path
 
 from synthrelease.records import AuditRecord, Record
 from synthrelease.release_records import DecisionRecord, PublicRecord
+from synthrelease.study_records import StudyRecord
 
 PAGE = Path(__file__).with_name("records.schema.json")
 PAGES: dict[Path, type[Record]] = {
     PAGE: AuditRecord,  # evidence/audit.json
     PAGE.with_name("decision.schema.json"): DecisionRecord,  # evidence/decision.json
     PAGE.with_name("release.schema.json"): PublicRecord,  # release/report/record.json
+    PAGE.with_name("study.schema.json"): StudyRecord,  # results/report/study.json
 }
 
 

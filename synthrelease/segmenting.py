@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from synthrelease import store
-from synthrelease.image_set import ImageSet
+from synthrelease.errors import StoreError
+from synthrelease.image_set import ImageSet, open_set
 from synthrelease.progress import Progress
 from synthrelease.release_records import UtilityRecord
 
@@ -19,6 +23,16 @@ if TYPE_CHECKING:  # they load torch
     from synthrelease.training.running import Processes
 
 UTILITY, SUBJECTS, MODELS, SCORES = "utility.json", "subjects.csv", "models", "scores.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Trainings that were scored on the same test subjects."""
+
+    record: UtilityRecord
+    draws: Mapping[str, NDArray[np.float64]]
+    """Training set to mean Dice in each draw of the bootstrap (draws,)."""
+    subjects: int  # of the test
 
 
 def segment_into(
@@ -125,8 +139,78 @@ def _written(
     from synthrelease.segmentation.scoring import write_table
     from synthrelease.segmentation.usefulness import summarised
 
-    record = summarised(plan, scores, test_images=len(roles.test), synthetic=roles.synthetic)
+    record = summarised(plan.compared, scores, test_images=len(roles.test), synthetic=roles.synthetic)
     rows = [(arm, seed, score) for (arm, seed), found in scores.items() for score in found]
     write_table(out / SUBJECTS, rows)
     store.write_text(out / UTILITY, record.model_dump_json(indent=1))
     return record
+
+
+def compared(
+    trained: Mapping[tuple[str, int], Path],
+    *,
+    network: str,
+    preset: str | None,
+    test: Path,
+    synthetic: Path | None = None,
+) -> Comparison:
+    """Return what trainings of several folders say together.
+
+    Args:
+        trained: Training set and seed to the OUT of the `segment_into` that made it; every set with the same seeds.
+        network: unet or swin.
+        preset: As trained; None: the study's.
+        test: Image set on which they were scored.
+        synthetic: Image set of which the record is to speak.
+
+    Raises:
+        StoreError: Scores are damaged or of other test images.
+    """
+    from synthrelease.segmentation.mixing import ARMS
+    from synthrelease.segmentation.model_folder import read_model, reader_of
+    from synthrelease.segmentation.networks import chosen
+    from synthrelease.segmentation.usefulness import Compared, dice_draws, summarised
+
+    images = open_set(test)
+    folders = {key: out / MODELS / f"{key[0]}-seed{key[1]}" for key, out in trained.items()}
+    scores = {key: kept_scores(folder, images.content) for key, folder in folders.items()}
+    plan = Compared(
+        arms=tuple(arm for arm in ARMS if any(arm == key[0] for key in trained)),
+        seeds=tuple(sorted({seed for _, seed in trained})),
+        network=network,
+        preset=chosen(network, preset)[0],
+        labels=reader_of(read_model(next(iter(folders.values())))).labels,
+    )
+    made = None if synthetic is None else open_set(synthetic)
+    return Comparison(
+        summarised(plan, scores, test_images=len(images), synthetic=made),
+        {str(arm): drawn for arm, drawn in dice_draws(plan, scores).items()},
+        len({score.subject for score in next(iter(scores.values()))}),
+    )
+
+
+def kept_scores(folder: Path, test: str) -> list[RegionScore]:
+    """Return the scores beside a trained segmenter.
+
+    Args:
+        folder: Of the segmenter.
+        test: Content of the test images that they must be of.
+    """
+    from synthrelease.segmentation.scoring import RegionScore
+
+    try:
+        kept = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        found = [RegionScore(**entry) for entry in kept["scores"]]
+        content = kept["made_from"]["test"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{folder / SCORES} cannot be read: {error}.", "Segment again.") from error
+    if content != test:
+        raise StoreError(f"{folder / SCORES} holds scores of other test images.", "Segment again.")
+    return found
+
+
+def subjects_used(train: Path, real_fraction: float) -> int:
+    """Return how many real subjects a fraction of them is, those that choose the checkpoint included."""
+    from synthrelease.segmentation.mixing import MixSettings, used_subjects
+
+    return len(used_subjects(open_set(train).subjects.tolist(), real_fraction, MixSettings().split_seed))

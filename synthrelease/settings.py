@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -125,6 +126,27 @@ class MeasureSettings(Settings):
 def _in_words(cls: type[BaseModel], item: Any) -> str:
     name = ".".join(map(str, item["loc"])) or "settings"
     if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, list(cls.model_fields), n=1)
+        near = difflib.get_close_matches(str(item["loc"][-1]), _fields_at(cls, item["loc"][:-1]), n=1)
         return f"unknown key {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
     return f"{name}: {item['msg']}"
+
+
+def _fields_at(cls: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """Return the keys that a table within settings knows."""
+    for step in place:
+        field = cls.model_fields.get(str(step))
+        if field is None:
+            continue  # the name of an entry: the table's values are what its annotation says
+        found = next((part for part in _parts_of(field.annotation) if issubclass(part, BaseModel)), None)
+        if found is None:
+            return []
+        cls = found
+    return list(cls.model_fields)
+
+
+def _parts_of(annotation: Any) -> Iterator[type]:
+    """Yield the classes within an annotation such as ``dict[str, X] | None``."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _parts_of(part)

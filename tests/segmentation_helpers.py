@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synthrelease.image_set import ImageRow, ImageSet, from_arrays
+from synthrelease.image_set import ImageRow, ImageSet, ImageSetWriter, from_arrays
 from synthrelease.segmentation.feed import Reader
 from synthrelease.segmentation.labels import labels_of
 from synthrelease.segmentation.mixing import Mix, MixSettings, mixed
@@ -49,6 +49,14 @@ def tumours(
         ImageRow(f"{name}{i}", f"{name}-patient{i // slices}" if subjects else "", i % slices) for i in range(count)
     ]
     return from_arrays(pixels, named, channels=channels)
+
+
+def stored(folder: Path, images: ImageSet) -> Path:
+    """Write a set to disk and return its folder."""
+    with ImageSetWriter(folder, images.channels) as writer:
+        writer.add("all", images.pixels, images.rows)
+        writer.close()
+    return folder
 
 
 def reader_of(images: ImageSet) -> Reader:

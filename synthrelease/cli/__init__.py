@@ -27,6 +27,7 @@ COMMANDS = {  # name: module within synthrelease.cli, and where not `command` it
     "measure": "measure",
     "segment": "segment",
     "audit": "audit",
+    "study": "study",
     "review": "review",
     "decide": "decide",
     "policy": "policy",

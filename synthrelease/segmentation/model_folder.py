@@ -103,6 +103,18 @@ def read_model(folder: Path) -> dict[str, Any]:
     return entries
 
 
+def reader_of(about: Mapping[str, Any]) -> Reader:
+    """Return what a segmenter that `read_model` describes takes and tells apart."""
+    entry = about["reader"]
+    labels = Labels(
+        tuple(entry["labels"]["levels"]),
+        tuple(entry["labels"]["names"]),
+        tuple((name, tuple(classes)) for name, classes in entry["labels"]["regions"]),
+    )
+    height, width = entry["size"]
+    return Reader(tuple(entry["contrasts"]), (height, width), labels)
+
+
 def open_segmenter(folder: Path, device: torch.device) -> tuple[Segmenter, Reader, str]:
     """Return the trained network of a folder at its best checkpoint, its reader, and its weights' SHA-256.
 
@@ -115,15 +127,8 @@ def open_segmenter(folder: Path, device: torch.device) -> tuple[Segmenter, Reade
     if path is None:
         raise SegmentationError(f"{folder} holds no finished checkpoint.", "Train the segmenter first.")
     settings = type(next(iter(PRESETS[about["name"]].values()))).checked(**about["network"])
-    entry = about["reader"]
-    labels = Labels(
-        tuple(entry["labels"]["levels"]),
-        tuple(entry["labels"]["names"]),
-        tuple((name, tuple(classes)) for name, classes in entry["labels"]["regions"]),
-    )
-    height, width = entry["size"]
-    reader = Reader(tuple(entry["contrasts"]), (height, width), labels)
-    network = built(settings, contrasts=len(reader.contrasts), classes=labels.classes, seed=0)
+    reader = reader_of(about)
+    network = built(settings, contrasts=len(reader.contrasts), classes=reader.labels.classes, seed=0)
     name = "segmenter-average" if about["training"]["average_decay"] else "segmenter"
     tensors, sha256 = saved.load_network(path, name)
     saved.restore(network, tensors, name=name)

@@ -15,6 +15,7 @@ from synthrelease.segmentation.mixing import ARMS, Arm, MixSettings
 from synthrelease.segmentation.model_folder import Model
 from synthrelease.segmentation.networks import NetworkSettings, chosen
 from synthrelease.segmentation.recipe import TRAININGS, SegmenterTraining
+from synthrelease.segmentation.usefulness import Compared
 from synthrelease.settings import Settings
 
 
@@ -38,6 +39,11 @@ class Plan:
     mix: MixSettings
     training: SegmenterTraining
     augment: AugmentSettings | None
+
+    @property
+    def compared(self) -> Compared:
+        """Return what a record of the comparison needs to know of it."""
+        return Compared(self.arms, self.seeds, self.model.name, self.preset, self.model.reader.labels)
 
 
 def planned(
@@ -63,9 +69,7 @@ def planned(
     if needed is None:
         raise SegmentationError(f"Training on {arms[0]} needs images.", "Give --real, --synthetic or both.")
     _check_roles(roles)
-    preset, shape = chosen(network, preset)
-    parts: list[Settings] = [shape, TRAININGS[network][preset], MixSettings(), AugmentSettings()]
-    settings = _changed(parts, changes)
+    preset, settings = settings_of(network, preset, changes)
     height, width = roles.test.size
     factor = 1.0 if size is None else size / max(height, width)
     small = (max(1, round(height * factor)), max(1, round(width * factor)))
@@ -77,11 +81,24 @@ def planned(
         arms=arms,
         seeds=tuple(seeds),
         preset=preset,
-        model=Model(network, cast("NetworkSettings", settings[0]), reader),
-        training=cast("SegmenterTraining", settings[1]),
-        mix=cast("MixSettings", settings[2]),
-        augment=cast("AugmentSettings", settings[3]) if augment else None,
+        model=Model(network, settings[0], reader),
+        training=settings[1],
+        mix=settings[2],
+        augment=settings[3] if augment else None,
     )
+
+
+def settings_of(
+    network: str, preset: str | None, changes: Mapping[str, Any]
+) -> tuple[str, tuple[NetworkSettings, SegmenterTraining, MixSettings, AugmentSettings]]:
+    """Return a preset's name and its settings of network, training, mixing and augmentation, with single ones changed.
+
+    Raises:
+        SettingsError: There is no such network, preset or setting, or they do not fit together.
+    """
+    preset, shape = chosen(network, preset)
+    parts: list[Settings] = [shape, TRAININGS[network][preset], MixSettings(), AugmentSettings()]
+    return preset, cast(Any, tuple(_changed(parts, changes)))
 
 
 def _changed(parts: Sequence[Settings], changes: Mapping[str, Any]) -> list[Settings]:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthrelease import seeds as randomness
 from synthrelease.image_set import ImageSet
 from synthrelease.records import Rate
 from synthrelease.release_records import Measurement, UtilityRecord
+from synthrelease.segmentation.labels import Labels
 from synthrelease.segmentation.mixing import Arm
-from synthrelease.segmentation.plan import Plan
 from synthrelease.segmentation.scoring import RegionScore
-from synthrelease.segmentation.summary import Draws, Estimate, Table, drawn, mean_estimate, ratio_estimate, table_of
+from synthrelease.segmentation.summary import (
+    Draws,
+    Estimate,
+    Table,
+    drawn,
+    mean_estimate,
+    mean_in,
+    ratio_estimate,
+    table_of,
+)
 
 DRAWS = 2000  # of the bootstrap
 MEASURES: tuple[tuple[Literal["dice", "hausdorff", "hausdorff_95"], str], ...] = (
@@ -27,7 +38,18 @@ Scores = Mapping[tuple[str, int], Sequence[RegionScore]]
 """Per training set and seed: the regions of each test subject, in one order."""
 
 
-def summarised(plan: Plan, scores: Scores, *, test_images: int, synthetic: ImageSet | None) -> UtilityRecord:
+@dataclass(frozen=True)
+class Compared:
+    """Which trainings are compared."""
+
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    network: str  # unet or swin
+    preset: str
+    labels: Labels
+
+
+def summarised(plan: Compared, scores: Scores, *, test_images: int, synthetic: ImageSet | None) -> UtilityRecord:
     """Return the record of a comparison.
 
     Args:
@@ -36,7 +58,7 @@ def summarised(plan: Plan, scores: Scores, *, test_images: int, synthetic: Image
         test_images: Slices that were scored.
         synthetic: What the record speaks of; its content hash ties the record to it.
     """
-    labels = plan.model.reader.labels
+    labels = plan.labels
     regions = [name for name, _ in labels.regions]
     taken = _draws(plan, subjects=len({score.subject for score in next(iter(scores.values()))}))
     tables = {(arm, m): _table(plan, scores, arm, m, regions) for arm in plan.arms for m, _ in MEASURES}
@@ -57,13 +79,24 @@ def summarised(plan: Plan, scores: Scores, *, test_images: int, synthetic: Image
     return UtilityRecord(
         relative_dice=rate,
         measurements=(*relative, *found),
-        segmenter=f"{_NAMES[plan.model.name]} {plan.preset}",
+        segmenter=f"{_NAMES[plan.network]} {plan.preset}",
         seeds=len(plan.seeds),
         synthetic="" if synthetic is None else synthetic.content,
     )
 
 
-def _draws(plan: Plan, *, subjects: int) -> dict[str, Draws]:
+def dice_draws(plan: Compared, scores: Scores) -> dict[Arm, NDArray[np.float64]]:
+    """Return mean Dice of every training set in each draw of the bootstrap (draws,); NaN where nothing is known.
+
+    The draws of test subjects depend on their number alone, so that comparisons on the same subjects share them.
+    """
+    regions = [name for name, _ in plan.labels.regions]
+    columns = [regions.index(name) for name in plan.labels.names]
+    taken = _draws(plan, subjects=len({score.subject for score in next(iter(scores.values()))}))
+    return {arm: mean_in(_table(plan, scores, arm, "dice", regions)[:, :, columns], taken[arm]) for arm in plan.arms}
+
+
+def _draws(plan: Compared, *, subjects: int) -> dict[str, Draws]:
     """Return bootstrap draws per training set: of the same subjects, and of seeds of its own."""
     count = len(plan.seeds)
     shared = drawn(subjects=subjects, seeds=count, draws=DRAWS, random=randomness.named(0, "test subjects")).subjects
@@ -75,7 +108,7 @@ def _draws(plan: Plan, *, subjects: int) -> dict[str, Draws]:
     }
 
 
-def _table(plan: Plan, scores: Scores, arm: str, measure: str, regions: Sequence[str]) -> Table:
+def _table(plan: Compared, scores: Scores, arm: str, measure: str, regions: Sequence[str]) -> Table:
     values = [getattr(score, measure) for seed in plan.seeds for score in scores[arm, seed]]
     rows = [values[start : start + len(regions)] for start in range(0, len(values), len(regions))]
     return table_of(rows, seeds=len(plan.seeds), regions=len(regions))
@@ -108,7 +141,7 @@ def _empty(scores: Sequence[RegionScore], members: Sequence[str]) -> str:
 
 
 def _relative(
-    plan: Plan, tables: Mapping[Arm, Table], taken: Mapping[str, Draws], test_images: int
+    plan: Compared, tables: Mapping[Arm, Table], taken: Mapping[str, Draws], test_images: int
 ) -> tuple[list[Measurement], Rate | None]:
     """Return relative Dice of each other training set as measurements, and of synthetic alone as the record's rate."""
     found: list[Measurement] = []

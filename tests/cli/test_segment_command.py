@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from segmentation_helpers import BRATS, tumours
+from segmentation_helpers import BRATS, stored, tumours
 
 from synthrelease.cli.segment import command
 from synthrelease.errors import SegmentationError
-from synthrelease.image_set import ImageSet, ImageSetWriter
 from synthrelease.release_records import UtilityRecord
 
 QUICK = ["--preset", "small", "--steps", "4", "--batch", "4", "--device", "cpu"]
@@ -22,19 +21,12 @@ QUICK += [
 ]
 
 
-def _stored(folder: Path, images: ImageSet) -> str:
-    with ImageSetWriter(folder, images.channels) as writer:
-        writer.add("all", images.pixels, images.rows)
-        writer.close()
-    return str(folder)
-
-
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("sets")
     made = [tumours(12, seed=i, name=n, channels=BRATS, levels=(102, 51, 204)) for i, n in enumerate(("test", "real"))]
     made.append(tumours(9, seed=2, name="made", channels=BRATS, levels=(102, 51, 204), subjects=False))
-    found = [_stored(folder / name, images) for name, images in zip(("test", "real", "made"), made, strict=True)]
+    found = [str(stored(folder / name, images)) for name, images in zip(("test", "real", "made"), made, strict=True)]
     return ["--test", found[0], "--real", found[1], "--synthetic", found[2]]
 
 
