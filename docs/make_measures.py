@@ -32,6 +32,9 @@ What to keep in mind:
 - FID is the name of one network with one file of weights. With anything else the number is called `fid_<extractor>`;
   Rad-FID is `fid_radimagenet-...`. Published Rad-FID numbers mix weights and preprocessings and cannot be compared
   with each other.
+- The TorchScript file of the same network (`inception-2015-12-05.pt`) is read too, but no hash of it is published, and
+  any program with 2,048 outputs has its shape. So its numbers are called `fid_inception`, with the reason beside them;
+  the state dict of pytorch-fid or torch-fidelity, whose hash is known, gives `fid`.
 - FID **improves** when a release holds verbatim copies of patients. No measure on this page can clear a release; see
   `synthrelease audit`.
 - RadImageNet distances were found unreliable against expert judgement (Woodland et al. 2023, arXiv 2311.13717): give

@@ -19,13 +19,13 @@ from synthrelease.metrics.intervals import clopper_pearson
 from synthrelease.metrics.jackknife import jackknife_interval, parts_of
 from synthrelease.metrics.quality import Comparison, Table, Value, measure_pair
 from synthrelease.progress import Progress
-from synthrelease.records import Curve
+from synthrelease.records import AREA_EDGES, Curve
 from synthrelease.settings import MeasureSettings
 
 BLOCK = 32  # images read together
 LABELS = (51, 102, 204)  # NCR, ED, ET as prepared
 MOST_LABELS = 8  # more different values are no labels
-AREAS = 24  # bins of the tumour-area figure
+EDGES = np.array(AREA_EDGES)  # of the tumour-area figure
 VOLUMES = "mask_volume_distance"
 
 Prepare = Callable[[NDArray[Any]], NDArray[np.float32]]
@@ -46,6 +46,9 @@ class _Role:
     """Tumour area of each image, share of the image, where there are masks."""
     by_part: dict[int, Sums] = field(default_factory=dict)
     by_half: dict[int, Sums] = field(default_factory=dict)
+    subject: IntArray | None = None
+    """Of each real image, its subject's number; what leaves depends on how many stand behind a point."""
+    by_subject: dict[int, Sums] = field(default_factory=dict)
 
 
 def of_pixels(
@@ -94,7 +97,8 @@ def _roles(
     few[seeds.named(seed, "few").permutation(made)[: int((half == 1).sum())]] = 0
     known_parts = parts_of(groups, parts, seeds.named(seed, "real parts"))
     made_parts = parts_of(np.arange(made), parts, seeds.named(seed, "synthetic parts"))
-    return _Role(*synthetic, made_parts, few), _Role(*real, known_parts, half)
+    subject = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    return _Role(*synthetic, made_parts, few), _Role(*real, known_parts, half, subject=subject)
 
 
 def _labels(images: ImageSet) -> NDArray[Any]:
@@ -117,7 +121,9 @@ def _add_up(role: _Role, contrasts: Sequence[str], labels: NDArray[Any] | None, 
             if masks is not None and labels is not None:
                 own[MASK] = metrics.mask_sums(masks[None, k], labels)
                 role.areas.append(float(own[MASK].areas[0]))
-            for kept, key in ((role.by_part, role.part[start + k]), (role.by_half, role.half[start + k])):
+            places = [(role.by_part, role.part[start + k]), (role.by_half, role.half[start + k])]
+            places += [] if role.subject is None else [(role.by_subject, role.subject[start + k])]
+            for kept, key in places:
                 before = kept.get(int(key))
                 kept[int(key)] = own if before is None else {name: before[name] + own[name] for name in own}
         start += len(block)
@@ -287,17 +293,33 @@ def _curves(known: _Role, made: _Role, contrasts: Sequence[str], masks: bool) ->
     for name in contrasts:
         histograms = [_coarse(side[name].histogram) for side in (real, synthetic)]
         middles = (np.arange(len(histograms[0])) + 0.5) / len(histograms[0])
-        yield _curve("intensity", name, middles, *histograms)
+        behind = _behind([_bins(one[name].histogram) for one in known.by_subject.values()])
+        yield _curve("intensity", name, middles, histograms, behind)
         cycles = np.arange(1, len(real[name].power) + 1, dtype=np.float64)
-        yield _curve("spectrum", name, cycles, real[name].spectrum, synthetic[name].spectrum)
+        behind = _behind([one[name].power for one in known.by_subject.values()])
+        yield _curve("spectrum", name, cycles, [real[name].spectrum, synthetic[name].spectrum], behind)
     if masks:
         areas = [side[MASK].areas[side[MASK].areas > 0] for side in (real, synthetic)]
         if min(map(len, areas)):
-            edges = np.linspace(0, max(map(np.max, areas)), AREAS + 1)
-            shares = [np.histogram(one, edges)[0] / len(one) for one in areas]
-            yield _curve("tumour area", "", (edges[1:] + edges[:-1]) / 2, *shares)
+            shares = [_areas(one) / len(one) for one in areas]
+            behind = _behind([_areas(one[MASK].areas) for one in known.by_subject.values()])
+            yield _curve("tumour area", "", np.sqrt(EDGES[1:] * EDGES[:-1]), shares, behind)
             maps = [(side[MASK].place / side[MASK].place.sum()).ravel() for side in (real, synthetic)]
-            yield _curve("tumour place", "", np.empty(0), *maps)
+            behind = _behind([one[MASK].place.ravel() for one in known.by_subject.values()])
+            yield _curve("tumour place", "", np.empty(0), maps, behind)
+
+
+def _areas(areas: FloatArray) -> FloatArray:
+    """Return how many slices lie in each bin of tumour area, those beyond the ends in the outer ones; none is empty."""
+    return np.histogram(np.clip(areas[areas > 0], EDGES[0], EDGES[-1]), EDGES)[0].astype(np.float64)
+
+
+def _behind(by_subject: Sequence[FloatArray]) -> IntArray:
+    """Return how many subjects stand behind each point: (sum)^2 / sum of squares, rounded down; a giant counts once."""
+    table = np.array(by_subject, dtype=np.float64)
+    squares = (table**2).sum(axis=0)
+    effective = np.divide(table.sum(axis=0) ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
+    return np.asarray(np.floor(effective + 1e-9), dtype=np.int64)
 
 
 def _whole(role: _Role) -> Sums:
@@ -307,10 +329,16 @@ def _whole(role: _Role) -> Sums:
 
 def _coarse(histogram: FloatArray) -> FloatArray:
     """Return 64 shares of 256 counts: enough for a figure."""
-    wide = histogram.reshape(64, -1).sum(axis=1)
+    wide = _bins(histogram)
     return np.asarray(wide / max(float(wide.sum()), 1.0), dtype=np.float64)
 
 
-def _curve(name: Any, view: str, at: FloatArray, real: FloatArray, synthetic: FloatArray) -> Curve:
-    rounded = [tuple(round(float(x), 6) for x in values) for values in (at, real, synthetic)]
-    return Curve(name=name, view=view, at=rounded[0], real=rounded[1], synthetic=rounded[2])
+def _bins(histogram: FloatArray) -> FloatArray:
+    return np.asarray(histogram.reshape(64, -1).sum(axis=1), dtype=np.float64)
+
+
+def _curve(name: Any, view: str, at: FloatArray, sides: Sequence[FloatArray], behind: IntArray) -> Curve:
+    """Return a curve of the real side and the synthetic one."""
+    places, real, synthetic = (tuple(round(float(x), 6) for x in values) for values in (at, *sides))
+    counts = tuple(int(count) for count in behind)
+    return Curve(name=name, view=view, at=places, real=real, synthetic=synthetic, real_subjects=counts)

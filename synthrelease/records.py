@@ -317,11 +317,32 @@ class TrainingPlan(Record):
     networks: dict[str, NetworkSize] = Field(description="generator and discriminator, or denoiser")
 
 
-class Curve(Record):
-    """Real and synthetic images side by side: over one axis, or cell by cell of a square map."""
+CurveName = Literal["intensity", "spectrum", "tumour area", "tumour place"]
+AREA_BINS = 22
+AREA_EDGES = tuple(2.0 ** (-12 + k / 2) for k in range(AREA_BINS + 1))
+"""Of tumour areas, share of the image, half an octave each: edges taken from the images would tell the largest one."""
 
-    name: Literal["intensity", "spectrum", "tumour area", "tumour place"]
+
+class Curve(Record):
+    """Real and synthetic images side by side: over one axis, or cell by cell of a square map. Stays inside."""
+
+    name: CurveName
     view: str = ""
     at: tuple[float, ...] = Field(default=(), description="Positions on the axis; none for a map")
     real: tuple[float, ...]
+    synthetic: tuple[float, ...]
+    real_subjects: tuple[int, ...] = Field(
+        default=(),
+        description="Real subjects behind each real value, where equal contributions count fully and one that "
+        "outweighs the others counts as one; none: not known",
+    )
+
+
+class PublicCurve(Record):
+    """A curve as it may leave: a real value on which too few subjects stand is null."""
+
+    name: CurveName
+    view: str
+    at: tuple[float, ...]
+    real: tuple[float | None, ...] = Field(description="Shares are of what is told; empty: none is told")
     synthetic: tuple[float, ...]

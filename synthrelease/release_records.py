@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from synthrelease.records import Comparison, Curve, Finding, Planted, Rate, Record
+from synthrelease.records import Comparison, Curve, Finding, Planted, PublicCurve, Rate, Record
 
 Decision = Literal["APPROVE", "REVIEW", "REJECT", "INCOMPLETE"]
 ReleaseModel = Literal["controlled", "registered", "public"]
@@ -322,6 +322,7 @@ class PublicRecord(Record):
     comparisons: tuple[Comparison, ...]
     quality: QualityRecord | None
     utility: UtilityRecord | None
+    curves: tuple[PublicCurve, ...] = ()
     off_level_share: float | None = Field(description="Share of mask pixels off the legal labels")
     extractors: tuple[PublicExtractor, ...]
     alpha: float

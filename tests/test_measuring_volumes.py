@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from synthrelease import measuring_pixels
 from synthrelease.errors import AuditError
 from synthrelease.image_set import MASK, ImageRow, ImageSet, from_arrays
 from synthrelease.measuring_pixels import measure_volumes, volumes_of
@@ -67,3 +68,17 @@ def test_generated_slices_get_a_reason_and_no_number() -> None:
 
     assert found.value is None
     assert found.note.startswith("Not computable: the synthetic images are single slices")
+
+
+def test_as_many_patients_stand_behind_a_point_as_give_equally_to_it() -> None:
+    alike, giant, nobody = [3.0, 3.0, 3.0, 3.0], [1000.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]
+    by_subject = [np.array(values) for values in zip(alike, giant, nobody, strict=True)]
+    assert measuring_pixels._behind(by_subject).tolist() == [4, 1, 0]
+
+
+def test_every_tumour_is_in_a_bin_and_none_counts_where_there_is_none() -> None:
+    areas = np.array([0.0, 1e-9, 0.01, 0.5, 0.9999])
+    counts = measuring_pixels._areas(areas)
+    assert counts.sum() == 4
+    assert counts[0] == 1
+    assert counts[-1] >= 1

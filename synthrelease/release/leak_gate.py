@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def leaks(root: Path, evidence: Evidence, record: PublicRecord, progress: Progre
         found += _in_document(root, path, names, real)
     for what, text in said(record):
         found += [_leak(layout.RECORD, f"{what} holds {name!r}") for name in sorted(names.in_said(text))]
+    found += _beside_record(root, files, record)
+    found += _in_curves(record, evidence)
     found += _in_attestations(root, files, names)
     found += _in_images(root, files, record, names, real, progress)
     return list(dict.fromkeys(found))
@@ -67,8 +70,8 @@ def said(record: PublicRecord) -> Iterator[tuple[str, str]]:
             yield f"approval {number}", text
     measured = [*(record.quality.measurements if record.quality else ())]
     measured += [*(record.utility.measurements if record.utility else ())]
-    for measurement in measured:
-        yield f"measurement {measurement.name}", " ".join((measurement.name, measurement.extractor, measurement.note))
+    for item in measured:
+        yield f"measurement {item.name}", " ".join((item.name, item.extractor, item.preprocessing, item.note))
     if record.utility:
         yield "segmenter", record.utility.segmenter
     ours = shipped_words()
@@ -77,6 +80,34 @@ def said(record: PublicRecord) -> Iterator[tuple[str, str]]:
     ]:
         if text not in ours:
             yield place, text
+
+
+def _beside_record(root: Path, files: dict[str, int], record: PublicRecord) -> list[PackageProblem]:
+    """Return a problem where the written record holds anything but what was let out field by field."""
+    if layout.RECORD not in files:
+        return []
+    try:
+        written = PublicRecord.model_validate_json((root / layout.RECORD).read_bytes())
+    except ValueError:
+        return [_leak(layout.RECORD, "it holds fields that no public record has")]
+    return [] if written == record else [_leak(layout.RECORD, "it holds more or other than what may leave")]
+
+
+def _in_curves(record: PublicRecord, evidence: Evidence) -> list[PackageProblem]:
+    """Return the curves that tell a real value on which fewer patients stand than the policy's minimum cell."""
+    decision = evidence.decision()
+    quality = None if decision is None else decision.quality
+    if decision is None or quality is None:
+        return [_leak(layout.RECORD, "it shows a curve that nobody measured") for _ in record.curves[:1]]
+    behind = {(curve.name, curve.view): curve.real_subjects for curve in quality.curves}
+    found = []
+    for curve in record.curves:
+        counts = behind.get((curve.name, curve.view), ())
+        few = [value for value, count in zip_longest(curve.real, counts, fillvalue=0) if count < decision.minimum_cell]
+        if curve.real and (len(curve.real) != len(counts) or any(value is not None for value in few)):
+            about = f"{curve.name} {curve.view}".strip()
+            found.append(_leak(layout.RECORD, f"its curve {about!r} tells of too few real patients"))
+    return found
 
 
 def _in_document(root: Path, path: str, names: KnownNames, real: frozenset[str]) -> list[PackageProblem]:

@@ -9,6 +9,7 @@ Decided for every field of `AuditRecord` (docs/dataset-card.md says it for reade
 - in other words: not_tested and warnings (see `sentences`), counts of real patients and images under the minimum cell.
 - withheld: a number from which a count under the minimum cell could be worked out. A bound of 1 - 0.05^(1/S) tells S,
   17 of 17 caught tells that train has 17 patients, 40 tumours planted among 44 patients tell of 4 without a tumour.
+- told of distributions (see `measures`): of a real curve only the points on which enough patients stand.
 - kept although small: counts of synthetic images, of readings and of attempts, and how many planted copies were caught.
   These count images that nobody is in, or what the audit did.
 """
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 
 from synthrelease.decision.folder import Evidence
 from synthrelease.records import AuditRecord, Bound, Comparison, Finding, Planted, Rate, RoleInputs
+from synthrelease.release.measures import public_measures
 from synthrelease.release.sentences import (
     WITHHELD_HOLDOUT,
     WITHHELD_POWER,
@@ -48,7 +50,6 @@ from synthrelease.release.shield import (
 from synthrelease.release_records import (
     Approval,
     DecisionRecord,
-    Measurement,
     PublicBound,
     PublicCohort,
     PublicExtractor,
@@ -56,11 +57,9 @@ from synthrelease.release_records import (
     PublicMembership,
     PublicRate,
     PublicRecord,
-    QualityRecord,
     Question,
     Reading,
     ReleaseOptions,
-    UtilityRecord,
 )
 
 
@@ -85,6 +84,7 @@ def public_record(
     audit = evidence.audit
     shield = shield_of(audit, decision.utility, decision.minimum_cell)
     near, masks = audit.near_copies, audit.masks
+    measures = public_measures(decision.quality, decision.utility, audit, images.channels, shield)
     return PublicRecord(
         options=options,
         images=images,
@@ -110,8 +110,9 @@ def public_record(
         bounds=tuple(_bound(bound) for bound in audit.bounds if shield.tells(bound)),
         membership=None if shield.small else _membership(audit),
         comparisons=() if shield.small_train else tuple(_comparison(item, audit, shield) for item in audit.comparisons),
-        quality=_quality(decision.quality, shield),
-        utility=_utility(decision.utility, shield),
+        quality=measures.quality,
+        utility=measures.utility,
+        curves=measures.curves,
         off_level_share=None if masks is None else masks.off_level_share,
         extractors=_extractors(audit),
         alpha=audit.alpha,
@@ -270,50 +271,6 @@ def _comparison(item: Comparison, audit: AuditRecord, shield: Shield) -> Compari
         features=matching(NAME, item.features),
         direction=matching(WORDS, item.direction),
         note="Withheld: it rests on a few single images." if withheld else "" if value is not None else "Not computed.",
-    )
-
-
-def _quality(quality: QualityRecord | None, shield: Shield) -> QualityRecord | None:
-    if quality is None:
-        return None
-    return QualityRecord(measurements=_measurements(quality.measurements, shield))
-
-
-def _utility(utility: UtilityRecord | None, shield: Shield) -> UtilityRecord | None:
-    if utility is None:
-        return None
-    dice = utility.relative_dice
-    if dice is not None:
-        method = matching(WORDS, dice.method)
-        dice = (
-            None
-            if shield.small_test
-            else Rate(value=dice.value, low=dice.low, high=dice.high, count=dice.count, method=method)
-        )
-    return UtilityRecord(
-        relative_dice=dice,
-        measurements=() if shield.small_test else _measurements(utility.measurements, shield),
-        segmenter=matching(NAME, utility.segmenter),
-        seeds=utility.seeds,
-    )
-
-
-def _measurements(measurements: Sequence[Measurement], shield: Shield) -> tuple[Measurement, ...]:
-    """Return measurements without notes, which are free text; those with odd names stay inside."""
-    return tuple(
-        Measurement(
-            name=item.name,
-            value=item.value,
-            low=item.low,
-            high=item.high,
-            count=item.count,
-            floor=None if shield.small else item.floor,
-            extractor=matching(NAME, item.extractor),
-            unit=matching(WORDS, item.unit),
-            note="" if item.value is not None else "Not computed.",
-        )
-        for item in measurements
-        if NAME.fullmatch(item.name) and not shield.small_train
     )
 
 

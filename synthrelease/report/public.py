@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from synthrelease.release_records import PublicRecord
 from synthrelease.report import decisions, figures, public_words, words
 from synthrelease.report import samples as released
+from synthrelease.report.quality_figures import figures_of
+from synthrelease.report.utility import utility_section
 from synthrelease.report.views import page
 
 # Words of the glossary that only the internal edition uses.
@@ -31,6 +33,8 @@ def public_page(record: PublicRecord, samples: Sequence[NDArray[Any]] = ()) -> s
         public=public_words,
         decision=public_words.DECISIONS[record.decision],
         overridden=[approval.override_of for approval in record.approvals if approval.override_of],
+        curves=figures_of(record.curves, as_png=True),
+        utility=utility_section(record.utility, public=True),
         groups=decisions.grouped(record.findings),
         readings=decisions.reading_sentences(record.reading),
         attempts=decisions.attempts_sentence(record.attempts),

@@ -22,6 +22,8 @@ from synthrelease.release_records import DecisionRecord, Entry
 from synthrelease.report import decisions, figures, formats, words
 from synthrelease.report.evidence import evidence_rows
 from synthrelease.report.pairs import Pair, shown_pairs
+from synthrelease.report.quality import quality_section
+from synthrelease.report.utility import utility_section
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MOST_SUSPECTS, MOST_EXPOSED = 50, 20  # rows of a table; the rest is in audit.json
@@ -60,6 +62,8 @@ def audit_page(
         most_exposed=MOST_EXPOSED,
         fewest_for_significance=FEWEST_FOR_SIGNIFICANCE,
         signoff=decisions.sign_off(decision, entries, holds=decision_holds),
+        quality=None if decision is None or decision.quality is None else quality_section(decision.quality),
+        utility=None if decision is None else utility_section(decision.utility),
     )
 
 

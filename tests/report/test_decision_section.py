@@ -60,7 +60,8 @@ def test_without_decision_and_log_there_is_no_such_section():
 
 def test_the_section_shows_decision_findings_guidance_readings_and_attempts():
     decision = sample_decision()
-    shown = _section(audit_page(_audit(), decision=decision))
+    page = audit_page(_audit(), decision=decision)
+    shown = _section(page)
 
     assert "INCOMPLETE by the policy controlled, version 3" in shown
     for finding in decision.findings:
@@ -76,8 +77,9 @@ def test_the_section_shows_decision_findings_guidance_readings_and_attempts():
     assert "Attempt 1: 8 suspects removed, 13 kept after reading." in shown
     assert all(image in shown for image in decision.removals[0].images)
     assert "Gene Rator" in shown
-    assert "31.420" in shown  # quality
-    assert "0.853" in shown  # utility
+    assert "Imported: quality and usefulness" in shown
+    assert "31.420" in page.split('id="quality"')[1].split("</section>")[0]
+    assert "0.853" in page.split('id="utility"')[1].split("</section>")[0]
     assert decision.binding in shown
 
 
