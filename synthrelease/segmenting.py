@@ -18,6 +18,7 @@ from synthrelease.progress import Progress
 from synthrelease.release_records import UtilityRecord
 
 if TYPE_CHECKING:  # they load torch
+    from synthrelease.segmentation.labels import Labels
     from synthrelease.segmentation.plan import Plan, Roles
     from synthrelease.segmentation.scoring import RegionScore
     from synthrelease.training.running import Processes
@@ -139,11 +140,21 @@ def _written(
     from synthrelease.segmentation.scoring import write_table
     from synthrelease.segmentation.usefulness import summarised
 
-    record = summarised(plan.compared, scores, test_images=len(roles.test), synthetic=roles.synthetic)
+    chance = None if roles.real is None else _chance(roles.real, roles.test, plan.model.reader.labels)
+    record = summarised(plan.compared, scores, test_images=len(roles.test), synthetic=roles.synthetic, chance=chance)
     rows = [(arm, seed, score) for (arm, seed), found in scores.items() for score in found]
     write_table(out / SUBJECTS, rows)
     store.write_text(out / UTILITY, record.model_dump_json(indent=1))
     return record
+
+
+def _chance(train: ImageSet, test: ImageSet, labels: Labels) -> Mapping[str, Mapping[str, float | None]] | None:
+    """Return the Dice of a fixed mask per region and subject; None where sizes differ, or a subject is not named."""
+    from synthrelease.segmentation.chance import chance_dice
+
+    if train.size != test.size or (train.subjects == "").any():
+        return None
+    return chance_dice(train=train, test=test, labels=labels)
 
 
 def compared(
@@ -153,6 +164,7 @@ def compared(
     preset: str | None,
     test: Path,
     synthetic: Path | None = None,
+    train: Path | None = None,
 ) -> Comparison:
     """Return what trainings of several folders say together.
 
@@ -162,6 +174,7 @@ def compared(
         preset: As trained; None: the study's.
         test: Image set on which they were scored.
         synthetic: Image set of which the record is to speak.
+        train: Image set of real train subjects, for the Dice of a fixed mask; None: it is left out.
 
     Raises:
         StoreError: Scores are damaged or of other test images.
@@ -183,7 +196,13 @@ def compared(
     )
     made = None if synthetic is None else open_set(synthetic)
     return Comparison(
-        summarised(plan, scores, test_images=len(images), synthetic=made),
+        summarised(
+            plan,
+            scores,
+            test_images=len(images),
+            synthetic=made,
+            chance=None if train is None else _chance(open_set(train), images, plan.labels),
+        ),
         {str(arm): drawn for arm, drawn in dice_draws(plan, scores).items()},
         len({score.subject for score in next(iter(scores.values()))}),
     )

@@ -186,3 +186,16 @@ def test_comparisons_that_say_nothing_are_refused_before_anything_is_trained(
     with pytest.raises(kind, match=said):
         _run(tmp_path / "out", roles(), **options)
     assert not (tmp_path / "out" / "models").exists()
+
+
+def test_every_dice_stands_beside_that_of_one_fixed_mask(tmp_path: Path) -> None:
+    record = _run(tmp_path, Roles(TEST, REAL, GOOD))
+    found = {item.name: item for item in record.measurements}
+    chance, real, relative = (found[name] for name in ("dice_mean_chance", "dice_mean_real", "relative_dice_chance"))
+    assert chance.value is not None
+    assert real.value is not None
+    assert 0 < chance.value < 1
+    assert relative.value == pytest.approx(chance.value / real.value)
+    assert chance.count == 4
+    alone = _run(tmp_path / "alone", Roles(TEST, None, GOOD), train_on=("synthetic",))
+    assert not any("chance" in item.name for item in alone.measurements)  # no real train images to take it from

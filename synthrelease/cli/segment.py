@@ -14,6 +14,7 @@ from synthrelease.release_records import Measurement, UtilityRecord
 
 FEW = 10  # subjects: a bootstrap of fewer misses the truth far more often than it says
 WORDS = {"real": "real", "synthetic": "synthetic", "both": "synthetic + real"}
+SHOWN = {**WORDS, "chance": "one fixed mask"}
 
 
 @click.command("segment")
@@ -108,7 +109,7 @@ def _summary(record: UtilityRecord, out: Path) -> str:
     lines = [f"{record.segmenter}, {record.seeds} seed{'s' if record.seeds > 1 else ''}", ""]
     for item in record.measurements:
         if item.name.startswith("relative_dice_") and item.value is not None:
-            arm = WORDS[item.name.rpartition("_")[2]]
+            arm = SHOWN[item.name.rpartition("_")[2]]
             lines.append(f"  relative Dice of {arm}: {_interval(item)}")
     rows = [item for item in record.measurements if item.name.startswith("dice_")]
     if any(line.startswith("  relative") for line in lines):
@@ -116,12 +117,20 @@ def _summary(record: UtilityRecord, out: Path) -> str:
     lines.append(f"  {'trained on':<18}{'region':<9}{'Dice (95 % interval)':<26}subjects")
     for item in rows:
         _, region, arm = item.name.split("_", 2)
-        lines.append(f"  {WORDS[arm]:<18}{region:<9}{_interval(item):<26}{item.count:>8}")
+        lines.append(f"  {SHOWN[arm]:<18}{region:<9}{_interval(item):<26}{item.count:>8}")
     notes = [
-        f"{item.name.split('_')[1]}, {WORDS[item.name.split('_', 2)[2]]}: {item.note}" for item in rows if item.note
+        f"{item.name.split('_')[1]}, {SHOWN[item.name.split('_', 2)[2]]}: {item.note}"
+        for item in rows
+        if item.note and not item.name.endswith("_chance")
     ]
     for note in notes:
         lines += textwrap.wrap(note, 76, initial_indent="  ", subsequent_indent="    ")
+    if any(item.name.endswith("_chance") for item in rows):
+        lines += [
+            "",
+            "  One fixed mask: laid on everybody where train tumours usually lie.",
+            "  A Dice is only low or high beside it.",
+        ]
     lines.append("")
     if record.seeds == 1:
         lines.append("  One training each: how much another seed would differ is not known.")

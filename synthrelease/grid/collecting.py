@@ -75,7 +75,8 @@ def utility_for_decision(settings: StudySettings, places: Mapping[str, Place], j
     if not needed:
         return None
     trained = {(str(place.job.train_on), place.job.seed): place.folder for place in needed}
-    return _compared(settings, places, needed[0].job, job.generator, trained).record
+    train = sets_of(settings, places, job.data) / "train"
+    return _compared(settings, places, needed[0].job, job.generator, trained, train).record
 
 
 def _compared(
@@ -84,6 +85,7 @@ def _compared(
     job: Job,
     generator: str,
     trained: Mapping[tuple[str, int], Path],
+    train: Path | None = None,
 ) -> segmenting.Comparison:
     return segmenting.compared(
         trained,
@@ -91,6 +93,7 @@ def _compared(
         preset=settings.segmenters[job.segmenter].preset,
         test=sets_of(settings, places, job.data) / "test",
         synthetic=images_of(settings, places, job.data, generator) if generator else None,
+        train=train,
     )
 
 

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 
 from synthrelease.release_records import Measurement, UtilityRecord
 from synthrelease.report import formats
-from synthrelease.report.figures import BLUE, GREY, RED, Picture
+from synthrelease.report.figures import BLUE, GREY, INK, RED, Picture
 from synthrelease.report.figures import _canvas as canvas
 from synthrelease.report.figures import _picture as picture
 
-ARMS = {"real": "real images", "synthetic": "synthetic images", "both": "synthetic and real images"}
-_LOOKS = {"real": ("D", GREY), "synthetic": ("o", BLUE), "both": ("s", RED)}
+ARMS = {
+    "real": "trained on real images",
+    "synthetic": "trained on synthetic images",
+    "both": "trained on synthetic and real images",
+    "chance": "by one fixed mask for everybody",
+}
+_LOOKS = {"real": ("D", GREY), "synthetic": ("o", BLUE), "both": ("s", RED), "chance": ("x", INK)}
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def utility_figure(scores: Sequence[Score], *, as_png: bool = False) -> Picture 
             axes.plot([score.found.value or 0.0], [row], marker, color=colour, ms=6.5)
         for arm in arms:
             marker, colour = _LOOKS[arm]
-            axes.plot([], [], marker, color=colour, label=f"trained on {ARMS[arm]}")
+            axes.plot([], [], marker, color=colour, label=ARMS[arm])
         axes.set_yticks(range(len(regions)), [formats.shown(region).replace("$", r"\$") for region in regions])
         axes.set_ylim(len(regions) - 0.45, -0.55)
         axes.set_xlim(0, 1)
@@ -80,5 +85,5 @@ def utility_figure(scores: Sequence[Score], *, as_png: bool = False) -> Picture 
 
 def _finding(known: Sequence[Score], arms: Sequence[str]) -> str:
     means = {score.arm: score.found.value for score in known if score.region == "mean"}
-    said = [f"{formats.number(means[arm])} trained on {ARMS[arm]}" for arm in arms if means.get(arm) is not None]
+    said = [f"{formats.number(means[arm])} {ARMS[arm]}" for arm in arms if means.get(arm) is not None]
     return f"Mean Dice: {', '.join(said)}." if said else "Dice per region and training set."

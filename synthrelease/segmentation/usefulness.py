@@ -34,6 +34,7 @@ MEASURES: tuple[tuple[Literal["dice", "hausdorff", "hausdorff_95"], str], ...] =
     ("hausdorff_95", "mm"),
 )
 _NAMES = {"unet": "MONAI U-Net", "swin": "MONAI SwinUNETR 2-D"}
+CHANCE = "chance"  # where a training set's name stands in a measurement's: one fixed mask for everybody
 Scores = Mapping[tuple[str, int], Sequence[RegionScore]]
 """Per training set and seed: the regions of each test subject, in one order."""
 
@@ -49,7 +50,14 @@ class Compared:
     labels: Labels
 
 
-def summarised(plan: Compared, scores: Scores, *, test_images: int, synthetic: ImageSet | None) -> UtilityRecord:
+def summarised(
+    plan: Compared,
+    scores: Scores,
+    *,
+    test_images: int,
+    synthetic: ImageSet | None,
+    chance: Mapping[str, Mapping[str, float | None]] | None = None,
+) -> UtilityRecord:
     """Return the record of a comparison.
 
     Args:
@@ -57,6 +65,7 @@ def summarised(plan: Compared, scores: Scores, *, test_images: int, synthetic: I
         scores: Of every training.
         test_images: Slices that were scored.
         synthetic: What the record speaks of; its content hash ties the record to it.
+        chance: Region to subject to Dice of a fixed mask; see `chance.chance_dice`.
     """
     labels = plan.labels
     regions = [name for name, _ in labels.regions]
@@ -74,15 +83,42 @@ def summarised(plan: Compared, scores: Scores, *, test_images: int, synthetic: I
                 name = f"{measure}_{group}_{arm}"
                 found.append(_measurement(name, estimate, unit, _known_subjects(part), _empty(own, members)))
     columns = [regions.index(name) for name in labels.names]
+    by_chance = _chance(plan, scores, chance, taken) if chance is not None else []
     mean_tables = {arm: tables[arm, "dice"][:, :, columns] for arm in plan.arms}
     relative, rate = _relative(plan, mean_tables, taken, test_images)
     return UtilityRecord(
         relative_dice=rate,
-        measurements=(*relative, *found),
+        measurements=(*relative, *found, *by_chance),
         segmenter=f"{_NAMES[plan.network]} {plan.preset}",
         seeds=len(plan.seeds),
         synthetic="" if synthetic is None else synthetic.content,
     )
+
+
+def _chance(
+    plan: Compared, scores: Scores, chance: Mapping[str, Mapping[str, float | None]], taken: Mapping[str, Draws]
+) -> list[Measurement]:
+    """Return the Dice of a fixed mask per region, and its mean over that of training on real images."""
+    regions = [name for name, _ in plan.labels.regions]
+    subjects = list(dict.fromkeys(score.subject for score in next(iter(scores.values()))))
+    whole = table_of([[chance[name][who] for name in regions] for who in subjects], seeds=1, regions=len(regions))
+    shared = next(iter(taken.values())).subjects
+    draws = Draws(shared, np.ones((len(shared), 1), np.int64))
+    groups = {"mean": list(plan.labels.names)} | {name: [name] for name in regions}
+    found = []
+    for group, members in groups.items():
+        part = whole[:, :, [regions.index(name) for name in members]]
+        note = "One fixed mask for everybody, where train tumours usually lie: a Dice is only low or high beside it."
+        name = f"dice_{group}_{CHANCE}"
+        found.append(_measurement(name, mean_estimate(part, draws), "0 to 1", _known_subjects(part), note))
+    if "real" in plan.arms:
+        columns = [regions.index(name) for name in plan.labels.names]
+        real = _table(plan, scores, "real", "dice", regions)[:, :, columns]
+        part = whole[:, :, columns]
+        value = ratio_estimate(part, real, taken=draws, reference_taken=taken["real"])
+        unit = "share of Dice trained on real"
+        found.insert(0, _measurement(f"relative_dice_{CHANCE}", value, unit, _known_subjects(part), ""))
+    return found
 
 
 def dice_draws(plan: Compared, scores: Scores) -> dict[Arm, NDArray[np.float64]]:
