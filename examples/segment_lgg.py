@@ -1,11 +1,12 @@
 """Train segmenters on real patients with lower-grade glioma, and show that relative Dice tells good from broken.
 
-python examples/segment_lgg.py --data DIR/lgg --out DIR            # U-Net on real patients, 128 px: under 45 minutes
+python examples/segment_lgg.py --data DIR/lgg --out DIR            # U-Net on real patients, 128 px: half an hour
 python examples/segment_lgg.py --data DIR/lgg --out DIR --separate # two stand-ins for generators: 10 minutes each
 
 DIR/lgg holds a folder of slices per patient with masks beside them (Buda et al. 2019). With --separate half of the
 train patients are real and the other half play a generator: as they are (a perfect one), and with their masks shuffled
-between images (a broken one). Relative Dice should be near 1 and near 0. An interrupted run goes on where it stopped.
+between images (a broken one). Relative Dice should be near 1 and far below it. An interrupted run goes on where it
+stopped.
 """
 
 from __future__ import annotations
