@@ -22,10 +22,10 @@ from synthrelease.image_set import ImageSet, open_set
 from synthrelease.settings import PrepareSettings
 from synthrelease.training.training_log import read_scalars
 
-KIMG = {"progan": 15.0, "stylegan1": 30.0, "stylegan2": 15.0, "stylegan3": 14.0, "diffusion": 15.0}
+KIMG = {"progan": 15.0, "stylegan1": 37.5, "stylegan2": 15.0, "stylegan3": 14.0, "diffusion": 15.0}
 NARROW = {  # networks half as wide as `small`, so that each takes minutes
     "progan": {"channel_base": 512, "channel_max": 32},
-    "stylegan1": {"channel_base": 512, "channel_max": 32},
+    "stylegan1": {"channel_base": 512, "channel_max": 32, "learning_rates": {4: 4e-3}},
     "stylegan2": {"channel_base": 1024, "channel_max": 32},
     "stylegan3": {"channel_base": 512, "channel_max": 32},
     "diffusion": {"width": 16},
