@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from project import PACKAGE, ROOT, project_files
 
-from synthrelease.report.views import templates_folder
+from synthrelease.report.pages import templates_folder
 
 BESIDE_CODE = [
     *(path.relative_to(ROOT) for path in sorted((ROOT / "templates").rglob("*")) if path.is_file()),

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from synthrelease.image_set import MASK
 from synthrelease.release_records import PublicRecord
 from synthrelease.report import decisions, escapes, formats, public_words, words
-from synthrelease.report.views import PACKAGE, templates_folder
+from synthrelease.report.pages import PACKAGE, templates_folder
 
 # SPDX identifiers, lower case, for which Hugging Face has a licence of its own; any other is `other` with its name.
 HUGGING_FACE_LICENCES = frozenset({

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from synthrelease.release_records import PublicRecord
 from synthrelease.report import decisions, figures, public_words, words
 from synthrelease.report import samples as released
+from synthrelease.report.pages import page
 from synthrelease.report.quality_figures import figures_of
 from synthrelease.report.utility import utility_section
-from synthrelease.report.views import page
 
 # Words of the glossary that only the internal edition uses.
 INSIDE_ONLY = frozenset({"q-value", "p-value", "suspect", "evidence"})

@@ -18,6 +18,7 @@ from synthrelease.records import Curve
 from synthrelease.release_records import Measurement, QualityRecord
 from synthrelease.report import formats
 from synthrelease.report.figures import Picture
+from synthrelease.report.pages import page
 from synthrelease.report.quality_figures import figures_of
 
 PIXELS_ONLY = "Pixels and masks, without features"
@@ -72,8 +73,6 @@ def quality_section(record: QualityRecord, pairs: Sequence[Pair] = (), *, public
 
 def write_quality_page(record: QualityRecord, pairs: Sequence[Pair], path: Path) -> Path:
     """Write the inside page of a quality record, whole or not at all, and return its path; it shows real images."""
-    from synthrelease.report.views import page  # which shows this section within the audit's page
-
     store.write_text(path, page("quality.html.j2", quality=quality_section(record, pairs), record=record))
     return path
 

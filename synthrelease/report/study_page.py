@@ -10,9 +10,9 @@ from synthrelease import store
 from synthrelease.release_records import Measurement
 from synthrelease.report import formats, study_words
 from synthrelease.report.figures import Picture
+from synthrelease.report.pages import page
 from synthrelease.report.study_figures import relative_figure, sweep_figure, tradeoff_figure
 from synthrelease.report.study_words import Spot
-from synthrelease.report.views import page
 from synthrelease.study_records import REAL, Association, Interval, Ranking, StudyRecord, Sweep, Usefulness
 
 HEADLINES = ("frechet_distance", "frechet_distance_extrapolated", "kernel_distance")  # first that most images have

@@ -15,7 +15,7 @@ from synthrelease.decision import reading
 from synthrelease.errors import SynthreleaseError
 from synthrelease.release_records import Answer, PairInfo
 from synthrelease.report import formats, words
-from synthrelease.report.views import PACKAGE, templates_folder
+from synthrelease.report.pages import PACKAGE, templates_folder
 from synthrelease.review import pictures
 from synthrelease.review.desk import READER, Desk, Said, Standing, needs_reason
 from synthrelease.review.gate import HEADERS, Gate, Session, same_secret
