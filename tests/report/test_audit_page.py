@@ -17,8 +17,8 @@ from sample import HOSTILE, bounds, sample_pairs, sample_record, suspect
 
 from synthrelease import policy
 from synthrelease.records import AuditRecord, Planted
-from synthrelease.report import formats, pages, views, words
-from synthrelease.report.pages import templates_folder
+from synthrelease.report import formats, views, words
+from synthrelease.report.pages import _printable, templates_folder
 from synthrelease.report.views import audit_page, write_audit_report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -358,4 +358,4 @@ def test_templates_are_found_in_a_wheel_and_in_a_checkout(tmp_path):
 def test_a_template_that_prints_a_raw_number_or_nothing_is_an_error():
     for value in (0.5, None, True):
         with pytest.raises(TypeError, match="without a format"):
-            pages._printable(value)
+            _printable(value)
