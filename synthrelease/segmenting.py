@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # they load torch
     from synthrelease.training.running import Processes
 
 UTILITY, SUBJECTS, MODELS, SCORES = "utility.json", "subjects.csv", "models", "scores.json"
+CHANCE = "chance.json"
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,25 @@ def _written(
 
 
 def _chance(train: ImageSet, test: ImageSet, labels: Labels) -> Mapping[str, Mapping[str, float | None]] | None:
-    """Return the Dice of a fixed mask per region and subject; None where sizes differ, or a subject is not named."""
-    from synthrelease.segmentation.chance import chance_dice
+    """Return the Dice of a fixed mask per region and subject; None where sizes differ, or a subject is not named.
+
+    It depends on the images alone and reads all their masks, so a grid of trainings on them keeps it.
+    """
+    from synthrelease.segmentation.chance import VERSION, chance_dice
 
     if train.size != test.size or (train.subjects == "").any():
         return None
-    return chance_dice(train=train, test=test, labels=labels)
+    made_from = {"step": VERSION, "train": train.content, "test": test.content, "labels": asdict(labels)}
+
+    def make(folder: Path) -> None:
+        found = chance_dice(train=train, test=test, labels=labels)
+        store.write_text(folder / CHANCE, json.dumps(found))
+
+    def read(folder: Path) -> Mapping[str, Mapping[str, float | None]]:
+        found: Mapping[str, Mapping[str, float | None]] = json.loads((folder / CHANCE).read_text(encoding="utf-8"))
+        return found
+
+    return store.kept(store.cache_folder(), "chance", made_from, make, read)
 
 
 def compared(

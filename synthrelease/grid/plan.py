@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from synthrelease.grid.settings import StudySettings
@@ -151,7 +151,7 @@ def _segmentation(
         real_fraction=fraction,
         seed=seed,
     )
-    return Job(**{**job.__dict__, "name": segment_name(job)})
+    return replace(job, name=segment_name(job))
 
 
 def _judgements(study: StudySettings, data: str, generator: str, jobs: list[Job]) -> Iterator[Job]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from synthrelease.image_set import MASK, ImageSet
 from synthrelease.segmentation.labels import Labels
 
+VERSION = 1  # raised when the same images would give other numbers
 THRESHOLDS = 32  # tried shares of train images that must show a region at a pixel
 _BLOCK = 64  # images read together
 
