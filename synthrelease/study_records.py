@@ -31,6 +31,13 @@ class RegionScores(Record):
     note: str = Field(default="", description="How many regions were missed or empty")
 
 
+class FixedMask(Record):
+    """Scores of one mask laid on every test slice: where the train subjects' tumours usually lie."""
+
+    dice: dict[str, Interval] = Field(description="Per region; `mean` is over labels")
+    relative_dice: Interval = Field(description="Its mean Dice over that of training on all real subjects")
+
+
 class Usefulness(Record):
     """A segmenter trained on one training set, over all its seeds."""
 
@@ -47,6 +54,10 @@ class Usefulness(Record):
     regions: tuple[RegionScores, ...] = Field(description="Each label, then unions of labels; first `mean` of labels")
     relative_dice: Interval | None = Field(
         default=None, description="Mean Dice over that of training on all real subjects alone; null for real itself"
+    )
+    fixed_mask: FixedMask | None = Field(
+        default=None,
+        description="What needs no image at all, beside training on all real subjects; null for other training sets",
     )
 
 

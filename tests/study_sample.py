@@ -13,6 +13,7 @@ from synthrelease.records import Rate
 from synthrelease.release_records import Measurement
 from synthrelease.study_records import (
     REAL,
+    FixedMask,
     Generated,
     Interval,
     RegionScores,
@@ -74,8 +75,14 @@ def useful(generator: str = REAL, train_on: TrainedOn = "real", **changes: Any) 
             for place, name in enumerate(REGIONS)
         ),
         "relative_dice": None if generator == REAL else about(dice / 0.73, 0.043),
+        "fixed_mask": _fixed_mask(dice) if generator == REAL else None,
     }
     return Usefulness(**(fields | changes))
+
+
+def _fixed_mask(dice: float) -> FixedMask:
+    reached = {name: about(0.1873 - 0.0117 * place) for place, name in enumerate(REGIONS)}
+    return FixedMask(dice=reached, relative_dice=about(0.1873 / dice, 0.027))
 
 
 def made(generator: str, data: str = "brats2020", **changes: Any) -> Generated:
@@ -138,7 +145,7 @@ def _part_of_the_real_ones() -> list[Usefulness]:
     found = []
     for share in FRACTIONS:
         few: dict[str, Any] = {"real_fraction": share, "real_subjects": round(313 * share)}
-        found.append(useful(dice=0.71 * (1 - 0.62 * np.exp(-7 * share)), **few))
+        found.append(useful(fixed_mask=None, dice=0.71 * (1 - 0.62 * np.exp(-7 * share)), **few))
         for name in ("stylegan2", "diffusion"):
             dice = 0.71 * (0.94 + 0.08 * REACHED[name]) * (1 - (1 - REACHED[name]) * np.exp(-11 * share))
             found.append(useful(name, "both", dice=dice, **few))

@@ -21,6 +21,7 @@ from synthrelease.records import AuditRecord, Record
 from synthrelease.release_records import DecisionRecord, Measurement, QualityRecord, UtilityRecord
 from synthrelease.study_records import (
     REAL,
+    FixedMask,
     Generated,
     Interval,
     RegionScores,
@@ -144,9 +145,10 @@ def _useful(
     trained: dict[tuple[str, int], Path] = {(arm, seed): own[seed] for seed in seeds}
     if beside:
         trained |= {("real", seed): real[seed] for seed in seeds}
-    found = _compared(settings, places, job, job.generator, trained)
-    by_name = {item.name: item for item in found.record.measurements}
     train = sets_of(settings, places, job.data) / "train"
+    whole = arm == "real" and job.real_fraction == 1
+    found = _compared(settings, places, job, job.generator, trained, train if whole else None)
+    by_name = {item.name: item for item in found.record.measurements}
     relative = by_name.get(f"relative_dice_{arm}")
     record = Usefulness(
         data=job.data,
@@ -161,6 +163,7 @@ def _useful(
         seeds_planned=len(members),
         regions=tuple(_regions(by_name, arm)),
         relative_dice=None if relative is None else _interval(relative),
+        fixed_mask=_fixed_mask(by_name),
     )
     return record, np.asarray(found.draws[arm])
 
@@ -176,6 +179,16 @@ def _regions(by_name: Mapping[str, Measurement], arm: str) -> Iterator[RegionSco
                 hausdorff_95=_interval(by_name[f"hausdorff_95_{region}_{arm}"]),
                 note=item.note,
             )
+
+
+def _fixed_mask(by_name: Mapping[str, Measurement]) -> FixedMask | None:
+    start, end = "dice_", "_chance"
+    dice = {
+        name.removeprefix(start).removesuffix(end): _interval(item)
+        for name, item in by_name.items()
+        if name.startswith(start) and name.endswith(end)
+    }
+    return FixedMask(dice=dice, relative_dice=_interval(by_name["relative_dice_chance"])) if dice else None
 
 
 def _interval(item: Measurement) -> Interval:

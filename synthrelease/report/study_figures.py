@@ -78,11 +78,12 @@ def _name_dots(axes: Axes, spots: Sequence[Spot]) -> None:
         )
 
 
-def relative_figure(items: Sequence[Usefulness]) -> Picture | None:
-    """Return relative Dice per generator with intervals and a line at 1; None without any.
+def relative_figure(items: Sequence[Usefulness], fixed_masks: Sequence[Interval] = ()) -> Picture | None:
+    """Return relative Dice per generator with intervals, a line at 1 and one at a fixed mask's; None without any.
 
     Args:
         items: Of one data set and one segmenter: every generator, training set and augmentation.
+        fixed_masks: Relative Dice of one fixed mask, one for each augmentation of the real training.
     """
     shown = [item for item in items if item.relative_dice is not None and item.relative_dice.value is not None]
     if not shown:
@@ -101,12 +102,16 @@ def relative_figure(items: Sequence[Usefulness]) -> Picture | None:
             style = _mark_style(arm, augmented=augmented)
             axes.plot([], [], linestyle="-", label=f"{ARMS[arm]}, {augmentation(augmented)}", **style)
         axes.axvline(1, color=INK, ls=(0, (5, 2)), lw=1.4, label="as useful as real images")
+        floors = [fixed.value for fixed in fixed_masks if fixed.value is not None]
+        for place, value in enumerate(floors):
+            label = "one fixed mask, no image looked at" if place == 0 else None
+            axes.axvline(value, color=GREY, ls=(0, (1, 1.5)), lw=1.6, label=label)
         axes.set_yticks(range(len(names)), [_label(name) for name in names])
         axes.set_ylim(len(names) - 0.45, -0.55)
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
         axes.set_xlabel("relative Dice (1 = trained on all real subjects), 95 % interval")
         figure.legend(loc="outside upper left", ncols=2, fontsize=9.5)
-        return picture(figure, _relative_finding(shown))
+        return picture(figure, _relative_finding(shown, floors))
 
 
 def _mark(axes: Axes, row: float, at: Interval | None, item: Usefulness) -> None:
@@ -198,7 +203,7 @@ def _who(spot: Spot) -> str:
     return f"{formats.shown(spot.generator)} on {formats.shown(spot.data)} ({formats.shown(spot.segmenter)})"
 
 
-def _relative_finding(items: Sequence[Usefulness]) -> str:
+def _relative_finding(items: Sequence[Usefulness], floors: Sequence[float]) -> str:
     said = []
     for arm in dict.fromkeys(item.train_on for item in items):
         of_arm = [item for item in items if item.train_on == arm]
@@ -209,6 +214,8 @@ def _relative_finding(items: Sequence[Usefulness]) -> str:
             continue
         ends = (f"{formats.score(value)} ({formats.shown(name)})" for value, name in (min(values), max(values)))
         said.append(f"{word}: from {' to '.join(ends)}.")
+    if floors:
+        said.append(f"One fixed mask: {' and '.join(formats.score(value) for value in dict.fromkeys(floors))}.")
     return " ".join(said)
 
 

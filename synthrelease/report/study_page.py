@@ -13,7 +13,7 @@ from synthrelease.report.figures import Picture
 from synthrelease.report.pages import page
 from synthrelease.report.study_figures import relative_figure, sweep_figure, tradeoff_figure
 from synthrelease.report.study_words import Spot
-from synthrelease.study_records import REAL, Association, Interval, Ranking, StudyRecord, Sweep, Usefulness
+from synthrelease.study_records import REAL, Association, FixedMask, Interval, Ranking, StudyRecord, Sweep, Usefulness
 
 HEADLINES = ("frechet_distance", "frechet_distance_extrapolated", "kernel_distance")  # first that most images have
 MOST_ROWS = 24  # of a table that is not folded away
@@ -42,6 +42,7 @@ class ScoreGroup:
     title: str
     regions: tuple[str, ...]
     rows: tuple[ScoreRow, ...]
+    fixed_mask: FixedMask | None
 
 
 @dataclass(frozen=True)
@@ -158,13 +159,18 @@ def _headline(measurements: Sequence[Measurement]) -> str:
 
 def _relative(usefulness: Sequence[Usefulness]) -> list[tuple[str, Picture, list[Usefulness]]]:
     groups: dict[tuple[str, str], list[Usefulness]] = {}
+    fixed: dict[tuple[str, str], list[Interval]] = {}
     for item in usefulness:
         if item.relative_dice is not None and item.real_fraction == 1:
             groups.setdefault((item.data, item.segmenter), []).append(item)
-    drawn = (
-        (f"Relative Dice on {data}, {segmenter}.", relative_figure(i), i) for (data, segmenter), i in groups.items()
-    )
-    return [(caption, figure, items) for caption, figure, items in drawn if figure is not None]
+        if item.fixed_mask is not None:
+            fixed.setdefault((item.data, item.segmenter), []).append(item.fixed_mask.relative_dice)
+    found = []
+    for (data, segmenter), items in groups.items():
+        figure = relative_figure(items, fixed.get((data, segmenter), []))
+        if figure is not None:
+            found.append((f"Relative Dice on {data}, {segmenter}.", figure, items))
+    return found
 
 
 def _sweep_figures(sweeps: Sequence[Sweep]) -> list[tuple[str, Picture, list[Sweep]]]:
@@ -190,7 +196,8 @@ def _scores(usefulness: Sequence[Usefulness]) -> list[ScoreGroup]:
         regions = tuple(dict.fromkeys(region.region for item in items for region in item.regions))
         ordered = sorted(items, key=lambda item: item.generator != REAL)
         title = f"{data}, {segmenter}, {study_words.augmentation(augmented)}"
-        found.append(ScoreGroup(title, regions, tuple(_score_row(item, regions) for item in ordered)))
+        fixed = next((item.fixed_mask for item in ordered if item.fixed_mask is not None), None)
+        found.append(ScoreGroup(title, regions, tuple(_score_row(item, regions) for item in ordered), fixed))
     return found
 
 

@@ -58,6 +58,11 @@ def test_the_record_holds_what_the_trainings_scored(tmp_path: Path) -> None:
     assert by_arm["synthetic"].real_subjects is None
     assert by_arm["synthetic"].seeds == (0, 1)
     assert by_arm["real"].relative_dice is None
+    fixed = by_arm["real"].fixed_mask
+    assert by_arm["synthetic"].fixed_mask is None
+    assert fixed.dice.keys() == {region.region for region in by_arm["real"].regions}
+    assert 0 < fixed.dice["WT"].value < 1
+    assert fixed.relative_dice.value == pytest.approx(fixed.dice["mean"].value / mean.dice.value)
     assert any("test subjects" in words for words in record.small)
 
 

@@ -49,6 +49,20 @@ def test_every_score_and_interval_of_the_record_is_on_the_page(record, text):
                 )
 
 
+def test_the_fixed_mask_stands_beside_the_scores_and_in_the_figure(record, text):
+    fixed = record.usefulness[0].fixed_mask
+    row = next(line for line in text.splitlines() if "no image looked at" in line and "<tr>" in line)
+    assert interval(fixed.relative_dice) in row
+    assert all(interval(dice) in row for dice in fixed.dice.values())
+    assert f"One fixed mask: {formats.score(fixed.relative_dice.value)}" in text
+
+
+def test_without_a_fixed_mask_nothing_is_said_of_one():
+    page = study_page(_small([useful(fixed_mask=None)], []))
+
+    assert "no image looked at" not in page
+
+
 def test_an_interval_is_written_with_its_number():
     assert interval(about(0.5, 0.1)) == "0.500 (0.400\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.590)"
 
