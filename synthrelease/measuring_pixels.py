@@ -19,13 +19,12 @@ from synthrelease.metrics.intervals import clopper_pearson
 from synthrelease.metrics.jackknife import jackknife_interval, parts_of
 from synthrelease.metrics.quality import Comparison, Table, Value, measure_pair
 from synthrelease.progress import Progress
-from synthrelease.records import AREA_EDGES, Curve
+from synthrelease.records import AREA_EDGES, VOLUME_EDGES, Curve
 from synthrelease.settings import MeasureSettings
 
 BLOCK = 32  # images read together
 LABELS = (51, 102, 204)  # NCR, ED, ET as prepared
 MOST_LABELS = 8  # more different values are no labels
-EDGES = np.array(AREA_EDGES)  # of the tumour-area figure
 VOLUMES = "mask_volume_distance"
 
 Prepare = Callable[[NDArray[Any]], NDArray[np.float32]]
@@ -301,17 +300,34 @@ def _curves(known: _Role, made: _Role, contrasts: Sequence[str], masks: bool) ->
     if masks:
         areas = [side[MASK].areas[side[MASK].areas > 0] for side in (real, synthetic)]
         if min(map(len, areas)):
-            shares = [_areas(one) / len(one) for one in areas]
-            behind = _behind([_areas(one[MASK].areas) for one in known.by_subject.values()])
-            yield _curve("tumour area", "", np.sqrt(EDGES[1:] * EDGES[:-1]), shares, behind)
+            shares = [_binned(one, AREA_EDGES) / len(one) for one in areas]
+            behind = _behind([_binned(one[MASK].areas, AREA_EDGES) for one in known.by_subject.values()])
+            yield _curve("tumour area", "", _middles(AREA_EDGES), shares, behind)
+            yield from _volume_curve(known, made)
             maps = [(side[MASK].place / side[MASK].place.sum()).ravel() for side in (real, synthetic)]
             behind = _behind([one[MASK].place.ravel() for one in known.by_subject.values()])
             yield _curve("tumour place", "", np.empty(0), maps, behind)
 
 
-def _areas(areas: FloatArray) -> FloatArray:
-    """Return how many slices lie in each bin of tumour area, those beyond the ends in the outer ones; none is empty."""
-    return np.histogram(np.clip(areas[areas > 0], EDGES[0], EDGES[-1]), EDGES)[0].astype(np.float64)
+def _volume_curve(known: _Role, made: _Role) -> Iterator[Curve]:
+    """Yield how tumour volumes of subjects are distributed, where both sets have subjects with tumour."""
+    both = [volumes_of(role.images, np.array(role.areas)) for role in (known, made)]
+    volumes = [found[found > 0] for found in both if found is not None]
+    if len(volumes) == 2 and min(map(len, volumes)):
+        shares = [_binned(one, VOLUME_EDGES) / len(one) for one in volumes]
+        behind = _binned(volumes[0], VOLUME_EDGES).astype(np.int64)  # each subject has one volume
+        yield _curve("tumour volume", "", _middles(VOLUME_EDGES), shares, behind)
+
+
+def _binned(sizes: FloatArray, edges: Sequence[float]) -> FloatArray:
+    """Return how many sizes lie in each bin, those beyond the ends in the outer ones; sizes of 0 are left out."""
+    return np.histogram(np.clip(sizes[sizes > 0], edges[0], edges[-1]), edges)[0].astype(np.float64)
+
+
+def _middles(edges: Sequence[float]) -> FloatArray:
+    """Return the geometric middle of each bin."""
+    found = np.array(edges)
+    return np.asarray(np.sqrt(found[1:] * found[:-1]), dtype=np.float64)
 
 
 def _behind(by_subject: Sequence[FloatArray]) -> IntArray:

@@ -317,10 +317,12 @@ class TrainingPlan(Record):
     networks: dict[str, NetworkSize] = Field(description="generator and discriminator, or denoiser")
 
 
-CurveName = Literal["intensity", "spectrum", "tumour area", "tumour place"]
+CurveName = Literal["intensity", "spectrum", "tumour area", "tumour volume", "tumour place"]
 AREA_BINS = 22
 AREA_EDGES = tuple(2.0 ** (-12 + k / 2) for k in range(AREA_BINS + 1))
 """Of tumour areas, share of the image, half an octave each: edges taken from the images would tell the largest one."""
+VOLUME_EDGES = tuple(2.0 ** (-7 + k) for k in range(19))
+"""Of tumour volumes, ml, an octave each, from 0.008 ml to 2 litres; fixed for the same reason."""
 
 
 class Curve(Record):

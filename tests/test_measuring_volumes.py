@@ -10,6 +10,7 @@ from synthrelease.errors import AuditError
 from synthrelease.image_set import MASK, ImageRow, ImageSet, from_arrays
 from synthrelease.measuring_pixels import measure_volumes, volumes_of
 from synthrelease.metrics import mask_volume_distance
+from synthrelease.records import AREA_EDGES, Curve
 from synthrelease.settings import MeasureSettings
 
 
@@ -78,7 +79,33 @@ def test_as_many_patients_stand_behind_a_point_as_give_equally_to_it() -> None:
 
 def test_every_tumour_is_in_a_bin_and_none_counts_where_there_is_none() -> None:
     areas = np.array([0.0, 1e-9, 0.01, 0.5, 0.9999])
-    counts = measuring_pixels._areas(areas)
+    counts = measuring_pixels._binned(areas, AREA_EDGES)
     assert counts.sum() == 4
     assert counts[0] == 1
     assert counts[-1] >= 1
+
+
+def volume_curves(real: list[list[int]], synthetic: list[list[int]], named: bool = True) -> list[Curve]:
+    sides = [masks(real), masks(synthetic, named)]
+    roles = [
+        measuring_pixels._Role(images, np.asarray, np.zeros(len(images)), np.zeros(len(images)), areas.tolist())
+        for images, areas in sides
+    ]
+    return list(measuring_pixels._volume_curve(*roles))
+
+
+def test_volumes_are_drawn_per_subject_with_one_subject_behind_each() -> None:
+    (curve,) = volume_curves([[10, 40], [9, 41], [100, 100], [0, 0]], [[100, 100], [50, 50]])
+
+    bins = {round(at, 3): (real, made, n) for at, real, made, n in zip(*_columns(curve), strict=True) if real or made}
+    assert bins == {0.088: (pytest.approx(2 / 3), 0.0, 2), 0.354: (pytest.approx(1 / 3), 0.5, 1), 0.177: (0.0, 0.5, 0)}
+    assert sum(curve.real) == pytest.approx(1, abs=1e-5)
+
+
+def _columns(curve: Curve) -> tuple[tuple[float, ...], ...]:
+    return curve.at, curve.real, curve.synthetic, curve.real_subjects
+
+
+def test_volumes_of_nobody_or_of_no_tumour_are_not_drawn() -> None:
+    assert volume_curves([[10, 40], [9, 41]], [[100, 100], [50, 50]], named=False) == []
+    assert volume_curves([[0, 0], [0, 0]], [[100, 100], [50, 50]]) == []

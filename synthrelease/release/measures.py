@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from synthrelease.records import AREA_EDGES, AuditRecord, Curve, PublicCurve, Rate
+from synthrelease.records import AREA_EDGES, VOLUME_EDGES, AuditRecord, Curve, PublicCurve, Rate
 from synthrelease.release.shield import NAME, PREPROCESSING, SHA256, WORDS, Shield, matching
 from synthrelease.release_records import Measurement, QualityRecord, UtilityRecord
 
 DECIMALS = 4  # of the values of a curve: finer ones would tell how many slices stand behind them
-SHARES = frozenset({"intensity", "tumour area", "tumour place"})  # curves whose real values together are 1
+EDGES = {"tumour area": AREA_EDGES, "tumour volume": VOLUME_EDGES}  # bins that no image has a say in
+SHARES = frozenset({"intensity", "tumour place", *EDGES})  # curves whose real values together are 1
 COUNTED = frozenset({"mask_nesting"})  # measures whose floor is a share of the real images: it tells how many
 
 
@@ -72,7 +73,7 @@ def _tellable(curve: Curve, channels: Sequence[str]) -> bool:
     """Say whether it is known how many patients stand behind each real value, of a contrast that is released."""
     if curve.view and curve.view not in channels:
         return False
-    if curve.name == "tumour area" and not _between(curve.at, AREA_EDGES):
+    if curve.name in EDGES and not _between(curve.at, EDGES[curve.name]):
         return False  # bins made from the images themselves, which end at the largest tumour
     return len(curve.real_subjects) == len(curve.real) == len(curve.synthetic) > 0
 

@@ -11,6 +11,7 @@ from synthrelease.release_records import PublicRecord
 from synthrelease.report import decisions, figures, public_words, words
 from synthrelease.report import samples as released
 from synthrelease.report.pages import page
+from synthrelease.report.quality import groups_of
 from synthrelease.report.quality_figures import figures_of
 from synthrelease.report.utility import utility_section
 
@@ -34,6 +35,7 @@ def public_page(record: PublicRecord, samples: Sequence[NDArray[Any]] = ()) -> s
         decision=public_words.DECISIONS[record.decision],
         overridden=[approval.override_of for approval in record.approvals if approval.override_of],
         curves=figures_of(record.curves, as_png=True),
+        quality_groups=() if record.quality is None else groups_of(record.quality.measurements, as_png=True),
         utility=utility_section(record.utility, public=True),
         groups=decisions.grouped(record.findings),
         readings=decisions.reading_sentences(record.reading),

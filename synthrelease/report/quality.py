@@ -19,7 +19,7 @@ from synthrelease.release_records import Measurement, QualityRecord
 from synthrelease.report import formats
 from synthrelease.report.figures import Picture
 from synthrelease.report.pages import page
-from synthrelease.report.quality_figures import figures_of
+from synthrelease.report.quality_figures import figures_of, floors_figure
 
 PIXELS_ONLY = "Pixels and masks, without features"
 TILE, GAP = 96, 4  # pixels
@@ -35,6 +35,8 @@ class Group:
     preprocessing: str
     weights_sha256: str
     rows: tuple[Measurement, ...]
+    figure: Picture | None
+    """Measures as multiples of their floors."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def quality_section(record: QualityRecord, pairs: Sequence[Pair] = (), *, public
     """
     made = record.made_with
     return QualitySection(
-        groups=_groups(record.measurements),
+        groups=groups_of(record.measurements, as_png=public),
         figures=figures_of(record.curves, as_png=public),
         grid=None if public or not pairs else _grid(pairs),
         synthrelease=made.get("synthrelease", ""),
@@ -77,13 +79,15 @@ def write_quality_page(record: QualityRecord, pairs: Sequence[Pair], path: Path)
     return path
 
 
-def _groups(measurements: Sequence[Measurement]) -> tuple[Group, ...]:
+def groups_of(measurements: Sequence[Measurement], *, as_png: bool = False) -> tuple[Group, ...]:
+    """Return measurements by extractor and view, each group with its figure; those without features come together."""
     keys = dict.fromkeys((item.extractor, item.view if item.extractor else "") for item in measurements)
     found = []
     for extractor, view in keys:
         rows = [m for m in measurements if m.extractor == extractor and (not extractor or m.view == view)]
         title = f"{extractor} on {view}" if extractor else PIXELS_ONLY
-        found.append(Group(title, rows[0].preprocessing, rows[0].weights_sha256 or "", tuple(rows)))
+        figure = floors_figure(rows, as_png=as_png)
+        found.append(Group(title, rows[0].preprocessing, rows[0].weights_sha256 or "", tuple(rows), figure))
     return tuple(found)
 
 

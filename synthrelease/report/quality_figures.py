@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from synthrelease.records import Curve, PublicCurve
+from synthrelease.release_records import Measurement
 from synthrelease.report import formats
-from synthrelease.report.figures import BLUE, GREY, Picture
+from synthrelease.report.figures import BLUE, GREY, INK, Picture
 from synthrelease.report.figures import _canvas as canvas
 from synthrelease.report.figures import _picture as picture
 
@@ -18,8 +20,11 @@ AXES = {  # name: horizontal axis, vertical axis, caption
     "intensity": ("intensity of foreground pixels (1 = brightest)", "share of pixels", "Intensities"),
     "spectrum": ("spatial frequency (cycles per image)", "log10 of mean power", "Power spectrum"),
     "tumour area": ("tumour area (share of the image)", "share of slices with tumour", "Tumour areas"),
+    "tumour volume": ("tumour volume (ml)", "share of subjects with tumour", "Tumour volumes"),
     "tumour place": ("", "", "Where tumours lie"),
 }
+LOGARITHMIC = frozenset({"tumour area", "tumour volume"})
+LONGEST_NAME = 44
 AnyCurve = Curve | PublicCurve
 Kind = TypeVar("Kind", Curve, PublicCurve)
 
@@ -27,6 +32,58 @@ Kind = TypeVar("Kind", Curve, PublicCurve)
 def figures_of(curves: Iterable[Kind], *, as_png: bool = False) -> tuple[tuple[str, Picture, Kind], ...]:
     """Return caption, figure and numbers of every curve, in the record's order; values that are not told stay blank."""
     return tuple((_caption(curve), _figure(curve, as_png), curve) for curve in curves)
+
+
+def floors_figure(rows: Sequence[Measurement], *, as_png: bool = False) -> Picture | None:
+    """Return measures as multiples of their floors, on a logarithmic axis with a line at 1; None without any.
+
+    Args:
+        rows: Measurements of one kind of features. Those without a floor above 0, or with a value of 0 or less, are
+            left out: they have no place on this axis.
+        as_png: Pixels instead of SVG.
+    """
+    shown = [(item, near, floor) for item in rows if (near := item.matched) and (floor := item.floor) and _drawn(item)]
+    if not shown:
+        return None
+    with canvas(1.15 + 0.3 * len(shown)) as (figure, axes):
+        for row, (item, near, floor) in enumerate(shown):
+            if item.low is not None and item.high is not None and item.low > 0:
+                axes.plot([item.low / floor, item.high / floor], [row, row], color=GREY, lw=3)
+            if item.value is not None and item.value > 0:
+                axes.plot([item.value / floor], [row], "D", color=GREY, ms=6, mfc="white")
+            axes.plot([near / floor], [row], "o", color=BLUE, ms=6.5)
+        axes.plot([], [], "o", color=BLUE, ms=6.5, label="on as many images as the floor")
+        axes.plot([], [], "D-", color=GREY, mfc="white", lw=3, label="on all images, 95 % interval")
+        axes.axvline(1, color=INK, ls=(0, (5, 2)), lw=1.4, label="floor: two halves of the real patients")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        views = {item.view for item, _, _ in shown}
+        names = [_row_name(item, ending=f" ({item.view})" if len(views) == 1 else "") for item, _, _ in shown]
+        axes.set_yticks(range(len(shown)), names, fontsize=9.5)
+        axes.set_ylim(len(shown) - 0.45, -0.55)
+        axes.set_xlabel("times the floor (logarithmic)")
+        figure.legend(loc="outside upper left", ncols=2, fontsize=9.5)
+        return picture(figure, _floors_finding([(item, near / floor) for item, near, floor in shown]), as_png=as_png)
+
+
+def _drawn(item: Measurement) -> bool:
+    return item.matched is not None and item.matched > 0 and item.floor is not None and item.floor > 0
+
+
+def _row_name(item: Measurement, ending: str) -> str:
+    """Return a measure's name without the ending that all names of the figure share, cut where it would crowd it."""
+    name = formats.shown(item.name.removesuffix(ending)).replace("$", r"\$")
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def _floors_finding(shown: Sequence[tuple[Measurement, float]]) -> str:
+    item, times = max(shown, key=lambda one: abs(np.log(one[1])))
+    within = sum(0.8 <= times <= 1.25 for _, times in shown)
+    return (
+        f"{within} of {formats.counted(len(shown), 'measure')} within a quarter of the floor; farthest from it: "
+        f"{formats.shown(item.name)}, {formats.number(times)} times."
+    )
 
 
 def _caption(curve: AnyCurve) -> str:
@@ -43,7 +100,7 @@ def _figure(curve: AnyCurve, as_png: bool) -> Picture:
         axes.plot(curve.at, curve.synthetic, color=BLUE, lw=1.8, ls=(0, (5, 2)), label="synthetic")
         axes.set_xlabel(AXES[curve.name][0])
         axes.set_ylabel(AXES[curve.name][1])
-        if curve.name == "tumour area":
+        if curve.name in LOGARITHMIC:
             axes.set_xscale("log")
         axes.legend(loc="best")
         return picture(figure, _finding(curve), as_png=as_png)

@@ -15,7 +15,7 @@ from sample import sample_record
 from synthrelease.decision.folder import open_evidence
 from synthrelease.errors import LeakError
 from synthrelease.progress import SILENT
-from synthrelease.records import AREA_EDGES, Curve, PublicCurve
+from synthrelease.records import AREA_EDGES, VOLUME_EDGES, Curve, PublicCurve
 from synthrelease.release import layout, leak_gate, measures
 from synthrelease.release_records import Measurement, PublicRecord, QualityRecord
 from synthrelease.report.card import card
@@ -79,17 +79,19 @@ def test_where_every_point_has_few_patients_the_synthetic_curve_leaves_alone():
         pytest.param(intensities(44, 44, 44), id="one count is missing"),
         pytest.param(intensities(44, 44, 44, 44, view="anna"), id="a contrast that is not released"),
         pytest.param(intensities(44, 44, 44, 44, name="tumour area", view=""), id="bins end at the largest tumour"),
+        pytest.param(intensities(44, 44, 44, 44, name="tumour volume", view=""), id="bins end at the largest volume"),
     ],
 )
 def test_a_curve_that_cannot_be_judged_stays_inside(curve):
     assert public(curve).curves == ()
 
 
-def test_a_tumour_area_in_fixed_bins_leaves():
-    bins = len(AREA_EDGES) - 1
-    middles = tuple((low * high) ** 0.5 for low, high in pairwise(AREA_EDGES))
+@pytest.mark.parametrize(("name", "edges"), [("tumour area", AREA_EDGES), ("tumour volume", VOLUME_EDGES)])
+def test_tumour_sizes_in_fixed_bins_leave(name, edges):
+    bins = len(edges) - 1
+    middles = tuple((low * high) ** 0.5 for low, high in pairwise(edges))
     even = (1 / bins,) * bins
-    fixed = intensities(*[44] * bins, name="tumour area", view="", at=middles, real=even, synthetic=even)
+    fixed = intensities(*[44] * bins, name=name, view="", at=middles, real=even, synthetic=even)
 
     assert len(public(fixed).curves) == 1
 
@@ -155,6 +157,19 @@ def test_a_number_leaves_with_its_weights_preprocessing_and_the_value_at_the_flo
 
     for text in ("33.500", "523", "1,046", "a" * 64, "radimagenet-v1, 224 px"):
         assert text in page, text
+
+
+def test_the_public_page_draws_measures_beside_their_floor_in_pixels():
+    item = sample_quality().measurements[0].model_copy(update={"matched": 38.58, "floor_count": 523})
+    record = sample_public(decision=sample_decision(quality=QualityRecord(measurements=(item,))))
+
+    page = public_page(record)
+
+    quality = page[page.index('<section id="quality"') :]
+    quality = quality[: quality.index("</section>")]
+    assert "fid_radimagenet-resnet50, 3 times" in quality
+    assert "data:image/png" in quality
+    assert "image/svg" not in quality
 
 
 # --- the gate ---------------------------------------------------------------------------------------------------------
