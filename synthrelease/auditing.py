@@ -18,6 +18,7 @@ from synthrelease.progress import SILENT, Progress
 from synthrelease.records import AuditRecord
 from synthrelease.release_records import Removal
 from synthrelease.settings import AuditSettings
+from synthrelease.workers import HERE, Workers
 
 if TYPE_CHECKING:  # it loads torch
     from synthrelease.privacy.audit import Audit
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # it loads torch
 _LOG = logging.getLogger(__name__)
 
 
-def audited(roles: opening.OpenRoles, settings: AuditSettings, progress: Progress) -> Audit:
+def audited(roles: opening.OpenRoles, settings: AuditSettings, progress: Progress, workers: Workers = HERE) -> Audit:
     """Return what an audit of opened roles found, with the verdict of the audit's own policy."""
     from synthrelease.privacy.audit import audit as run
 
@@ -42,18 +43,24 @@ def audited(roles: opening.OpenRoles, settings: AuditSettings, progress: Progres
         cache=cache,
         progress=progress,
         excluded=settings.exclude,
+        workers=workers,
     )
     verdict, findings = policy.judge(policy.measures_of(found.record), policy.built_in(settings.power_floor))
     return replace(found, record=found.record.model_copy(update={"verdict": verdict, "findings": findings}))
 
 
 def audit_into(
-    evidence: Path, roles: opening.OpenRoles, settings: AuditSettings, progress: Progress, *warnings: str
+    evidence: Path,
+    roles: opening.OpenRoles,
+    settings: AuditSettings,
+    progress: Progress,
+    *warnings: str,
+    workers: Workers = HERE,
 ) -> AuditRecord:
     """Audit, and write everything that the evidence folder holds; an earlier attempt is put aside first."""
     content = roles.synthetic.content
     attempt = max(settings.attempt, keeping.next_attempt(evidence, content))
-    found = audited(roles, settings.model_copy(update={"attempt": attempt}), progress)
+    found = audited(roles, settings.model_copy(update={"attempt": attempt}), progress, workers)
     record = found.record.model_copy(update={"warnings": (*found.record.warnings, *warnings)})
     keeping.put_aside(evidence, content)
     keeping.keep_inputs(

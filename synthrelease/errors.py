@@ -51,6 +51,10 @@ class StoreError(SynthreleaseError):
     """A result cannot be written, or what is on disk is damaged."""
 
 
+class ClusterError(SynthreleaseError):
+    """A cluster cannot be reached, or lost work more often than it could be given out again."""
+
+
 class GeneratorError(SynthreleaseError):
     """A generator cannot be trained or used as asked, or its training went wrong."""
 

@@ -19,6 +19,7 @@ import zarr
 from numpy.typing import NDArray
 
 from synthrelease import store
+from synthrelease.elsewhere import elsewhere
 from synthrelease.errors import ScanError, StoreError
 
 FORMAT = 1
@@ -69,6 +70,12 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to a worker of a cluster; pixels on disk are looked for there, and must be the same."""
+        pixels = self.pixels if isinstance(self.pixels, np.ndarray) else elsewhere(self.pixels)
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return _arrived, (values | {"pixels": pixels},)
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
@@ -111,6 +118,10 @@ class ImageSet:
         return from_arrays(
             self.read(list(keep)), chosen, channels=self.channels, voxel_size=self.voxel_size, notes=self.notes
         )
+
+
+def _arrived(values: dict[str, Any]) -> ImageSet:
+    return ImageSet(**values)
 
 
 def from_arrays(

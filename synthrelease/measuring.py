@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from synthrelease.image_set import ImageSet
 from synthrelease.progress import SILENT, Progress
 from synthrelease.release_records import Measurement, QualityRecord
 from synthrelease.settings import AuditSettings, MeasureSettings
+from synthrelease.workers import HERE, Workers
 
 if TYPE_CHECKING:  # these load torch
     from synthrelease.features.interface import Extractor
@@ -40,6 +42,7 @@ class Sets:
     contrasts: tuple[str, ...]
     scaling: Scaling
     size: int
+    workers: Workers = HERE
 
     @property
     def groups(self) -> NDArray[Any]:
@@ -49,18 +52,20 @@ class Sets:
 
     def prepare(self, images: ImageSet, channels: Sequence[str]) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
         """Return what maps blocks of a set as stored to images (k, c, s, s) in [0, 1] of some channels."""
-        from synthrelease.features.views import scaled
-
         places = [images.channels.index(name) for name in channels]
-        return lambda block: scaled(block[:, places], self.scaling, self.size)
+        return partial(_scaled, places=places, scaling=self.scaling, size=self.size)
 
     def pixels(self, images: ImageSet) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
         """Return what maps blocks of a set to images of one size in both sets: measures of pixels need it."""
-        from synthrelease.features.views import scaled
-
         places = [images.channels.index(name) for name in self.contrasts]
-        same = self.real.size == self.synthetic.size
-        return lambda block: scaled(block[:, places], self.scaling if same else "analysis", self.size)
+        scaling = self.scaling if self.real.size == self.synthetic.size else "analysis"
+        return partial(_scaled, places=places, scaling=scaling, size=self.size)
+
+
+def _scaled(block: NDArray[Any], *, places: Sequence[int], scaling: Scaling, size: int) -> NDArray[np.float32]:
+    from synthrelease.features.views import scaled
+
+    return scaled(block[:, places], scaling, size)
 
 
 def measure(
@@ -71,6 +76,7 @@ def measure(
     holdout: Path | None = None,
     settings: MeasureSettings | None = None,
     progress: Progress = SILENT,
+    workers: Workers = HERE,
 ) -> QualityRecord:
     """Measure synthetic images against real ones, write `OUT/quality.json` and `OUT/quality.html`; return the record.
 
@@ -81,10 +87,11 @@ def measure(
         holdout: Real images of other subjects, for the feature likelihood divergence.
         settings: Extractors, weights, intervals.
         progress: Hears of every step.
+        workers: Who embeds images and adds up pixels.
     """
     settings = settings or MeasureSettings()
     cache = store.cache_folder()
-    sets = _opened(real, synthetic, holdout, settings, cache, progress)
+    sets = replace(_opened(real, synthetic, holdout, settings, cache, progress), workers=workers)
     record, pictures = measured(sets, settings, cache, progress)
     from synthrelease.report.quality import write_quality_page
 
@@ -118,6 +125,7 @@ def measured(
         contrasts=sets.contrasts,
         settings=settings,
         progress=progress,
+        workers=sets.workers,
     )
     found += [as_measurement(value, view) for value, view in of_images]
     made = {
@@ -213,6 +221,7 @@ def _features(sets: Sets, view: View, cache: Path, progress: Progress) -> dict[s
             key=key,
             cache=cache,
             progress=progress,
+            workers=sets.workers,
         )
         for role, images in roles.items()
     }

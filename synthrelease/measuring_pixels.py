@@ -21,6 +21,7 @@ from synthrelease.metrics.quality import Comparison, Table, Value, measure_pair
 from synthrelease.progress import Progress
 from synthrelease.records import AREA_EDGES, VOLUME_EDGES, Curve
 from synthrelease.settings import MeasureSettings
+from synthrelease.workers import HERE, Workers
 
 BLOCK = 32  # images read together
 LABELS = (51, 102, 204)  # NCR, ED, ET as prepared
@@ -58,6 +59,7 @@ def of_pixels(
     contrasts: Sequence[str],
     settings: MeasureSettings,
     progress: Progress,
+    workers: Workers = HERE,
 ) -> tuple[list[tuple[Value, str]], tuple[Curve, ...]]:
     """Return every measure of pixels and masks with the contrast that it is of, and the curves of the figures.
 
@@ -68,12 +70,13 @@ def of_pixels(
         contrasts: names of the prepared channels.
         settings: seed, parts, pairs.
         progress: hears of images.
+        workers: who adds up the images.
     """
     made, known = _roles(real, synthetic, groups, settings)
     labels = _labels(known.images) if MASK in known.images.channels and MASK in made.images.channels else None
     with progress.task("Measuring intensities and masks", len(made.images) + len(known.images)) as advance:
         for role in (known, made):
-            _add_up(role, contrasts, labels, advance)
+            _add_up(role, contrasts, labels, advance, workers)
     found: list[tuple[Value, str]] = []
     for name in contrasts:
         found += [(value, name) for value in _of_contrast(known, made, name, settings)]
@@ -109,24 +112,55 @@ def _labels(images: ImageSet) -> NDArray[Any]:
     return np.array(values if 0 < len(values) <= MOST_LABELS else LABELS)
 
 
-def _add_up(role: _Role, contrasts: Sequence[str], labels: NDArray[Any] | None, advance: Callable[[int], None]) -> None:
+def _add_up(
+    role: _Role,
+    contrasts: Sequence[str],
+    labels: NDArray[Any] | None,
+    advance: Callable[[int], None],
+    workers: Workers,
+) -> None:
     """Add every image to the sums of its part and half; nothing else of it is kept."""
-    start = 0
-    for block in role.images.blocks(BLOCK):
-        prepared = role.prepare(block)
-        masks = None if labels is None else block[:, role.images.channels.index(MASK)]
-        for k, image in enumerate(prepared):
-            own: Sums = {name: metrics.pixel_sums(image[None, place]) for place, name in enumerate(contrasts)}
-            if masks is not None and labels is not None:
-                own[MASK] = metrics.mask_sums(masks[None, k], labels)
-                role.areas.append(float(own[MASK].areas[0]))
-            places = [(role.by_part, role.part[start + k]), (role.by_half, role.half[start + k])]
-            places += [] if role.subject is None else [(role.by_subject, role.subject[start + k])]
-            for kept, key in places:
-                before = kept.get(int(key))
-                kept[int(key)] = own if before is None else {name: before[name] + own[name] for name in own}
-        start += len(block)
-        advance(len(block))
+    job = _AddingJob(role.images, role.prepare, tuple(contrasts), labels, (role.part, role.half, role.subject))
+    kept = role.by_part, role.by_half, role.by_subject
+    for size, sums, areas in workers.each(_AddingJob.block, job, range(0, len(role.images), BLOCK)):
+        for total, of_block in zip(kept, sums, strict=True):
+            for key, own in of_block.items():
+                _add(total, key, own)
+        role.areas += areas
+        advance(size)
+
+
+def _add(total: dict[int, Sums], key: int, own: Sums) -> None:
+    before = total.get(key)
+    total[key] = own if before is None else {name: before[name] + own[name] for name in own}
+
+
+@dataclass(frozen=True)
+class _AddingJob:
+    """What a worker needs to add up any block of a set."""
+
+    images: ImageSet
+    prepare: Prepare
+    contrasts: tuple[str, ...]
+    labels: NDArray[Any] | None
+    groups: tuple[IntArray | None, ...]
+    """Of each image its part, its half, its subject."""
+
+    def block(self, start: int) -> tuple[int, list[dict[int, Sums]], list[float]]:
+        """Return a block's number of images, its sums by part, half and subject, and the tumour area of each image."""
+        block = self.images.read(slice(start, start + BLOCK))
+        masks = None if self.labels is None else block[:, self.images.channels.index(MASK)]
+        sums: list[dict[int, Sums]] = [{} for _ in self.groups]
+        areas: list[float] = []
+        for k, image in enumerate(self.prepare(block)):
+            own: Sums = {name: metrics.pixel_sums(image[None, place]) for place, name in enumerate(self.contrasts)}
+            if masks is not None and self.labels is not None:
+                own[MASK] = metrics.mask_sums(masks[None, k], self.labels)
+                areas.append(float(own[MASK].areas[0]))
+            for total, groups in zip(sums, self.groups, strict=True):
+                if groups is not None:
+                    _add(total, int(groups[start + k]), own)
+        return len(block), sums, areas
 
 
 def _of_contrast(known: _Role, made: _Role, name: str, settings: MeasureSettings) -> Iterator[Value]:

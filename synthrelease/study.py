@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from synthrelease import auditing, opening, policy, store
+from synthrelease import auditing, opening, policy, store, workers
 from synthrelease.auditing import audit_arrays as audit_arrays
 from synthrelease.decision import approval
 from synthrelease.decision import decide as deciding
@@ -196,13 +196,21 @@ def measure(
     holdout: Path | None = None,
     settings: MeasureSettings | None = None,
     progress: Progress = SILENT,
+    cluster: str = "",
 ) -> QualityRecord:
-    """Measure synthetic images against real ones; write `out/quality.json` and `out/quality.html`."""
+    """Measure synthetic images against real ones, here or on a cluster (`workers.opened`); write `out/quality.json`."""
     from synthrelease import measuring
 
-    return measuring.measure(
-        real=real, synthetic=synthetic, out=out, holdout=holdout, settings=settings, progress=progress
-    )
+    with workers.opened(cluster) as found:
+        return measuring.measure(
+            real=real,
+            synthetic=synthetic,
+            out=out,
+            holdout=holdout,
+            settings=settings,
+            progress=progress,
+            workers=found,
+        )
 
 
 def audit(
@@ -213,8 +221,9 @@ def audit(
     out: Path,
     settings: AuditSettings,
     progress: Progress = SILENT,
+    cluster: str = "",
 ) -> AuditRecord:
-    """Audit folders or image sets; write `out/evidence/audit.json` and `report.html`, and return the record."""
+    """Audit folders or image sets, here or on a cluster (`workers.opened`); write `out/evidence`, return the record."""
     opening.check_extractors(settings)
     evidence = store.private_folder(out / "evidence")
     roles = opening.open_roles(
@@ -225,7 +234,8 @@ def audit(
         cache=store.cache_folder(),
         progress=progress,
     )
-    return auditing.audit_into(evidence, roles, settings, progress)
+    with workers.opened(cluster) as found:
+        return auditing.audit_into(evidence, roles, settings, progress, workers=found)
 
 
 def release_policy(name: str) -> tuple[policy.Policy, str]:

@@ -27,6 +27,7 @@ BASE = {
     "study_records",
     "settings",
     "fingerprints",
+    "workers",
 }
 SCIENCE = {"phantom", "scans", "generators", "segmentation", "features", "metrics", "privacy", "report"}
 MAY_IMPORT = {  # part of the package: the other parts that it may import
@@ -39,7 +40,9 @@ MAY_IMPORT = {  # part of the package: the other parts that it may import
     "study_records": {"records", "release_records"},
     "settings": {"errors"},
     "store": {"errors"},
-    "image_set": {"errors", "store"},
+    "image_set": {"errors", "store", "elsewhere"},
+    "elsewhere": {"errors"},
+    "workers": {"errors"},
     "policy": {"errors", "records"},
     **dict.fromkeys(SCIENCE, BASE),
     "training": BASE,
@@ -77,6 +80,7 @@ AT_HOME_IN = {  # library: the only places that may import it
     "monai": ("generators/", "segmentation/"),
     "diffusers": ("generators/",),
     "faiss": ("privacy/neighbours.py",),
+    "distributed": ("workers.py",),
     "nibabel": ("scans/", "phantom/", "release/export"),
     "pydicom": ("scans/", "release/export"),
     "flask": ("review/",),
@@ -274,11 +278,19 @@ def test_every_command_shows_an_example_in_its_help(name: str, command: click.Co
     assert shown, f"`{name} --help` has no line that starts with `{name}`"
 
 
+def test_extras_are_imported_where_they_are_used() -> None:
+    """Who did not install an extra must still be able to start every command."""
+    tree = ast.parse((PACKAGE / "workers.py").read_text(encoding="utf-8"))
+    at_the_top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert "distributed" not in {name for node in at_the_top for name in ast.unparse(node).replace(",", " ").split()}
+
+
 def test_dependencies_are_what_the_package_imports() -> None:
     import tomllib
 
     about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in about["dependencies"]}
+    extras = [line for name, lines in about["optional-dependencies"].items() if name != "dev" for line in lines]
+    wanted = {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in [*about["dependencies"], *extras]}
     other_name = {
         "faiss": "faiss-cpu",
         "sklearn": "scikit-learn",

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from synthrelease.cli.cluster import cluster_option
 from synthrelease.cli.console import ConsoleProgress
 from synthrelease.errors import ExitCode
 from synthrelease.records import AuditRecord, Finding
@@ -61,8 +62,11 @@ NEXT = {
 )
 @click.option("--train-encoder", is_flag=True, help="Train the copy encoder on your train images first (minutes).")
 @click.option("--no-parts", is_flag=True, help="Skip the search on patches and tumours.")
+@cluster_option
 @click.option("--json", "as_json", is_flag=True, help="Print the record on stdout.")
-def command(train: Path, holdout: Path | None, synthetic: Path, out: Path, as_json: bool, **options: Any) -> None:
+def command(
+    train: Path, holdout: Path | None, synthetic: Path, out: Path, cluster: str, as_json: bool, **options: Any
+) -> None:
     """Audit synthetic images for memorised patients.
 
     Each of TRAIN, HOLDOUT and SYNTHETIC is a prepared image set or a folder: a folder per subject, a flat
@@ -78,7 +82,13 @@ def command(train: Path, holdout: Path | None, synthetic: Path, out: Path, as_js
 
     settings = _settings(options)
     record = study.audit(
-        train=train, holdout=holdout, synthetic=synthetic, out=out, settings=settings, progress=ConsoleProgress()
+        train=train,
+        holdout=holdout,
+        synthetic=synthetic,
+        out=out,
+        settings=settings,
+        progress=ConsoleProgress(),
+        cluster=cluster,
     )
     click.echo(record.model_dump_json(indent=1) if as_json else _summary(record, out))
     click.get_current_context().exit(EXIT_CODES[record.verdict])

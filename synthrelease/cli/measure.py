@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from synthrelease.cli.cluster import cluster_option
 from synthrelease.cli.console import ConsoleProgress
 from synthrelease.release_records import Measurement, QualityRecord
 from synthrelease.settings import MeasureSettings
@@ -47,9 +48,17 @@ Images = click.Path(path_type=Path)
 @click.option("--exclude", multiple=True, metavar="PATH", help="Leave out a file by its relative path.")
 @click.option("--seed", default=0, show_default=True, help="Of halves, parts, subsets and pairs.")
 @click.option("--no-intervals", is_flag=True, help="Skip the intervals, which cost ten times the rest.")
+@cluster_option
 @click.option("--json", "as_json", is_flag=True, help="Print the record on stdout.")
 def command(
-    real: Path, synthetic: Path, out: Path, holdout: Path | None, as_json: bool, no_intervals: bool, **options: Any
+    real: Path,
+    synthetic: Path,
+    out: Path,
+    holdout: Path | None,
+    cluster: str,
+    as_json: bool,
+    no_intervals: bool,
+    **options: Any,
 ) -> None:
     """Measure the quality of synthetic images.
 
@@ -78,6 +87,7 @@ def command(
         holdout=holdout,
         settings=_settings(options, 0 if no_intervals else 5),
         progress=ConsoleProgress(),
+        cluster=cluster,
     )
     click.echo(record.model_dump_json(indent=1) if as_json else _summary(record, out))
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from synthrelease.errors import AuditError
 from synthrelease.features.interface import Extractor, NonFiniteFeatureError
 from synthrelease.image_set import ImageSet
 from synthrelease.progress import SILENT, Progress
+from synthrelease.workers import HERE, Workers
 
 VERSION = 1
 BLOCK = 64  # images a block: four Zarr chunks, and little to lose when interrupted
@@ -34,6 +35,7 @@ def features_of(
     cache: Path,
     progress: Progress = SILENT,
     mirrored: bool = False,
+    workers: Workers = HERE,
 ) -> NDArray[np.float32]:
     """Return the features (n, d) of every image, memory-mapped, in the set's order.
 
@@ -48,6 +50,7 @@ def features_of(
         cache: Folder to keep features in; they are data of real patients.
         progress: Hears of blocks, and of a damaged cache entry.
         mirrored: Embed the left-right mirror images (the same features where the extractor cannot tell).
+        workers: Who embeds; on a cluster ``prepare`` and the extractor travel there.
 
     Raises:
         AuditError: The set is empty, a feature is not finite (its image is named), or ``prepare`` lost images.
@@ -66,10 +69,18 @@ def features_of(
 
     def make(folder: Path) -> None:
         with progress.task(f"Embedding ({extractor.info.name})", len(images)) as advance:
-            for start, block in _blocks(images, prepare, folder, mirrored):
-                if block is not None:
-                    _write_block(folder, start, _embed(extractor, block, images, start))
-                advance(min(BLOCK, len(images) - start))
+            if workers is HERE:
+                for start, block in _blocks(images, prepare, folder, mirrored):
+                    if block is not None:
+                        _write_block(folder, start, _embed(extractor, block, images, start))
+                    advance(min(BLOCK, len(images) - start))
+            else:
+                job = EmbeddingJob(images, extractor, prepare, mirrored)
+                missing = [s for s in range(0, len(images), BLOCK) if not _block_file(folder, s).is_file()]
+                advance(len(images) - sum(min(BLOCK, len(images) - start) for start in missing))
+                for start, features in zip(missing, workers.each(EmbeddingJob.block, job, missing), strict=True):
+                    _write_block(folder, start, features)
+                    advance(len(features))
         _join(folder, len(images))
 
     store.private_folder(cache)
@@ -82,6 +93,28 @@ def features_of(
     return features
 
 
+@dataclass(frozen=True)
+class EmbeddingJob:
+    """What a worker needs to embed any block of a set."""
+
+    images: ImageSet
+    extractor: Extractor
+    prepare: Prepare
+    mirrored: bool
+
+    def block(self, start: int) -> NDArray[np.float32]:
+        """Return the features (k, d) of the block that starts at a row."""
+        prepared = _prepared(self.images.read(slice(start, start + BLOCK)), self.prepare, self.mirrored)
+        return _embed(self.extractor, prepared, self.images, start)
+
+
+def _prepared(stored: NDArray[Any], prepare: Prepare, mirrored: bool) -> NDArray[np.float32]:
+    prepared = prepare(stored)
+    if prepared.ndim != 4 or len(prepared) != len(stored):
+        raise AuditError(f"Preparing {stored.shape} images gave {prepared.shape}; expected the same number.")
+    return np.ascontiguousarray(prepared[..., ::-1]) if mirrored else prepared
+
+
 def _blocks(
     images: ImageSet, prepare: Prepare, folder: Path, mirrored: bool
 ) -> Iterator[tuple[int, NDArray[np.float32] | None]]:
@@ -90,11 +123,7 @@ def _blocks(
     def read(start: int) -> NDArray[np.float32] | None:
         if _block_file(folder, start).is_file():
             return None
-        stored = images.read(slice(start, start + BLOCK))
-        prepared = prepare(stored)
-        if prepared.ndim != 4 or len(prepared) != len(stored):
-            raise AuditError(f"Preparing {stored.shape} images gave {prepared.shape}; expected the same number.")
-        return np.ascontiguousarray(prepared[..., ::-1]) if mirrored else prepared
+        return _prepared(images.read(slice(start, start + BLOCK)), prepare, mirrored)
 
     starts = range(0, len(images), BLOCK)
     with ThreadPoolExecutor(1, "read-images") as reader:

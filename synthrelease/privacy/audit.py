@@ -40,6 +40,7 @@ from synthrelease.records import (
     TransferCheck,
 )
 from synthrelease.settings import AuditSettings
+from synthrelease.workers import HERE, Workers
 
 LARGEST_SHIFT = -0.2  # of the chance that a synthetic image outscores a stranger, below one half
 HISTOGRAM = np.linspace(0.2, 1.0, 41)
@@ -69,6 +70,7 @@ def audit(
     cache: Path,
     progress: Progress,
     excluded: tuple[str, ...] = (),
+    workers: Workers = HERE,
 ) -> Audit:
     """Return the evidence of one audit; the policy turns it into a verdict.
 
@@ -83,6 +85,7 @@ def audit(
         cache: Folder (0700) in which every finished step is kept.
         progress: Hears of every step.
         excluded: Files that the user left out by name, for the record.
+        workers: Who embeds and searches.
 
     Raises:
         SplitError: A subject or an image is in both train and holdout.
@@ -90,7 +93,7 @@ def audit(
     """
     start = time.monotonic()
     roles = check_roles(train=train, holdout=holdout, synthetic=synthetic, channels=settings.channels)
-    frame = Frame(roles.channels, settings.image_size, cache, progress)
+    frame = Frame(roles.channels, settings.image_size, cache, progress, workers)
     gallery = Gallery(roles.train, extractors, frame, with_parts=settings.parts)
     strangers = screen_strangers(gallery, roles, settings)
     limits, degradation = calibrate(gallery, roles, strangers, settings)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,13 +21,17 @@ from synthrelease.features.interface import Extractor
 from synthrelease.image_set import MASK, ImageSet
 from synthrelease.privacy import confirmation, parts
 from synthrelease.privacy.confirmation import Matches, Prepared, keep_to_one_thread, one_thread_each
-from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening, union
+from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening, nearest_across, shards_of, union
+from synthrelease.privacy.neighbours import Queries as Described
 from synthrelease.privacy.parts import PartMatches, PatchSearch, TumourSearch
 from synthrelease.privacy.queries import Queries, of_set
-from synthrelease.progress import Progress
+from synthrelease.progress import SILENT, Advance, Progress
+from synthrelease.workers import HERE, Workers
 
 PREPARE_BLOCK = 128
 SCREEN_VERSION = 1
+LEAST_SHARD = 4096  # train rows: smaller shards cost more in travel than they save in search
+Span = tuple[int, int]
 Made = TypeVar("Made")
 
 
@@ -38,10 +43,21 @@ class Frame:
     size: int
     cache: Path
     progress: Progress
+    workers: Workers = HERE
 
     def prepare(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return stored pixels (k, c, h, w), all channels of the set already chosen, in [0, 1]."""
         return analysis_images(pixels, self.size)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to a worker, which tells nobody and gives no work away."""
+        return _frame_there, (self.channels, self.size, str(self.cache))
+
+
+def _frame_there(channels: tuple[str, ...], size: int, cache: str) -> Frame:
+    """Return the frame on a worker: with the cache it came from, or, on a machine without that folder, its own."""
+    there = Path(cache)
+    return Frame(channels, size, there if there.is_dir() else store.cache_folder(), SILENT)
 
 
 @dataclass(frozen=True)
@@ -69,13 +85,15 @@ class Gallery:
         self.with_parts = with_parts
 
     @cached_property
+    def whitenings(self) -> list[Whitening]:
+        """One per extractor."""
+        return [fit_whitening(features) for features in self.features]
+
+    @cached_property
     def searches(self) -> list[tuple[Extractor, Whitening, Index]]:
         """One whitened index per extractor."""
-        found = []
-        for extractor, features in zip(self.extractors, self.features, strict=True):
-            whiten = fit_whitening(features)
-            found.append((extractor, whiten, Index(whiten(features))))
-        return found
+        known = zip(self.extractors, self.whitenings, self.features, strict=True)
+        return [(extractor, whiten, Index(whiten(features))) for extractor, whiten, features in known]
 
     @cached_property
     def boxes(self) -> parts.Boxes:
@@ -103,10 +121,8 @@ class Gallery:
         """Return candidate train rows (n, K) of images (n, c, s, s): the union over descriptors."""
         found = []
         for extractor, whiten, index in self.searches:
-            mirrored = None
-            if not extractor.info.mirror_invariant:
-                mirrored = whiten(extractor.embed(np.ascontiguousarray(images[..., ::-1])))
-            found.append(index.nearest(whiten(extractor.embed(images)), k, mirrored)[0])
+            looked_for = described(images, extractor, whiten, k)
+            found.append(index.nearest(looked_for.features, k, looked_for.mirrored)[0])
         return union(found)
 
     def screen(self, queries: Queries, k: int, *, whole: bool = True, with_parts: bool = True) -> Screened:
@@ -115,19 +131,13 @@ class Gallery:
         made_from = ["screen", self.key, queries.key, k, whole, with_parts]
 
         def make(folder: Path) -> None:
-            def block(span: tuple[int, int]) -> int:
-                place = folder / f"block-{span[0]}.npz"
-                if not place.exists():
-                    found: dict[str, Any] = self._screen_block(queries, *span, k, whole, with_parts)
-                    with store.atomic_path(place) as partial:
-                        np.savez(partial, allow_pickle=False, **found)
-                return span[1] - span[0]
-
-            # Built here, once: workers that found it missing would each build their own.
-            self._build(whole, with_parts)
             with self.frame.progress.task(f"Searching {queries.name}", queries.count) as advance:
-                for done in side_by_side(block, queries.blocks()):
-                    advance(done)
+                todo = [span for span in queries.blocks() if not _block_file(folder, span).exists()]
+                advance(queries.count - sum(stop - start for start, stop in todo))
+                if self.frame.workers is HERE:
+                    self._screen_here(folder, queries, todo, (k, whole, with_parts), advance)
+                else:
+                    self._screen_there(folder, queries, todo, (k, whole, with_parts), advance)
 
         def read(folder: Path) -> Screened:
             blocks = []
@@ -138,17 +148,64 @@ class Gallery:
 
         return store.kept(self.frame.cache, "screen", made_from, make, read)
 
-    def _build(self, whole: bool, with_parts: bool) -> tuple[object, ...]:
-        """Touch every index that the search needs."""
-        return (self.searches if whole else None, (self.patches, self.tumours) if with_parts else None)
+    def _screen_here(
+        self, folder: Path, queries: Queries, todo: Sequence[Span], what: tuple[int, bool, bool], advance: Advance
+    ) -> None:
+        k, whole, with_parts = what
+        # Built here, once: threads that found an index missing would each build their own.
+        _ = (self.searches if whole else None, (self.patches, self.tumours) if with_parts else None)
 
-    def _screen_block(
-        self, queries: Queries, start: int, stop: int, k: int, whole: bool, with_parts: bool
-    ) -> dict[str, NDArray[np.generic]]:
-        images, masks = queries.load(start, stop)
+        def block(span: Span) -> int:
+            _keep_block(folder, span, self.screen_block(queries, span, k if whole else 0, None, with_parts))
+            return span[1] - span[0]
+
+        for done in side_by_side(block, todo):
+            advance(done)
+
+    def _screen_there(
+        self, folder: Path, queries: Queries, todo: Sequence[Span], what: tuple[int, bool, bool], advance: Advance
+    ) -> None:
+        """Search on a cluster: train's descriptors in shards, everything else block by block of the queries."""
+        k, whole, with_parts = what
+        workers = self.frame.workers
+        job = ScreenJob(self.images, self.extractors, self.frame, self.with_parts, queries, with_parts)
+        whitenings = self.whitenings if whole else []
+        found: list[NDArray[np.int64]] = []
+        parts_of = list(workers.each(ScreenJob.describe, job, [(span, whitenings, k) for span in todo]))
+        for place, whiten in enumerate(whitenings):
+            features = np.concatenate([part[place].features for part in parts_of])
+            flipped = [part[place].mirrored for part in parts_of]
+            mirrored = None if flipped[0] is None else np.concatenate([part for part in flipped if part is not None])
+            rows = max(LEAST_SHARD, -(-len(self.images) // workers.count))
+            shards = shards_of(whiten(self.features[place]), rows)
+            found.append(nearest_across(shards, Described(features, k, mirrored), workers)[0])
+        pieces, first = [], 0
+        for span in todo:
+            size = span[1] - span[0]
+            of_span = [rows[first : first + size] for rows in found]
+            pieces.append((span, union(of_span) if whole else np.full((size, 1), -1)))
+            first += size
+        for span, block in zip(todo, workers.each(ScreenJob.block, job, pieces), strict=True):
+            _keep_block(folder, span, block)
+            advance(span[1] - span[0])
+
+    def screen_block(
+        self, queries: Queries, span: Span, k: int, candidates: NDArray[np.int64] | None, with_parts: bool
+    ) -> dict[str, Any]:
+        """Return the best matches of one block of queries, as tables by name.
+
+        Args:
+            queries: What is searched.
+            span: First row and end of the block.
+            k: Candidates per descriptor; 0: no whole image is searched.
+            candidates: (n, K) train rows, where they were looked for elsewhere; None: they are looked for here.
+            with_parts: Search patches and tumours as well.
+        """
+        images, masks = queries.load(*span)
         prepared = confirmation.prepare(images)
-        empty = np.full((len(images), 1), -1)
-        matches = confirmation.confirm(prepared, self.prepared, self.candidates(images, k) if whole else empty)
+        if candidates is None:
+            candidates = self.candidates(images, k) if k else np.full((len(images), 1), -1)
+        matches = confirmation.confirm(prepared, self.prepared, candidates)
         patch = self.patches.match(prepared) if with_parts else parts.no_matches(len(images))
         boxes = np.zeros((len(images), 4), np.float32) if masks is None else parts.tumour_boxes(masks)
         tumour = self.tumours.match(prepared, boxes) if with_parts else parts.no_matches(len(images))
@@ -157,6 +214,66 @@ class Gallery:
         found |= {f"patch_{name}": value for name, value in vars(patch).items()}
         found |= {f"tumour_{name}": value for name, value in vars(tumour).items()}
         return found | {"area": area.astype(np.float64)}
+
+
+@dataclass(frozen=True)
+class ScreenJob:
+    """What a worker of a cluster needs to search any block of queries; it opens the train images by their folder."""
+
+    train: ImageSet
+    extractors: tuple[Extractor, ...]
+    frame: Frame
+    with_parts: bool
+    queries: Queries
+    parts_wanted: bool
+
+    def describe(self, piece: tuple[Span, list[Whitening], int]) -> list[Described]:
+        """Return a block's whitened descriptors, one for each extractor."""
+        span, whitenings, k = piece
+        if not whitenings:
+            return []
+        keep_to_one_thread()
+        images = self.queries.load(*span)[0]
+        return [described(images, e, w, k) for e, w in zip(self.extractors, whitenings, strict=True)]
+
+    def block(self, piece: tuple[Span, NDArray[np.int64]]) -> dict[str, Any]:
+        """Return the best matches of one block, whose candidates are known."""
+        span, candidates = piece
+        keep_to_one_thread()
+        with _ONE_GALLERY:  # threads of a worker share it
+            gallery = _gallery_there(self)
+            _ = (gallery.patches, gallery.tumours) if self.parts_wanted else None
+        return gallery.screen_block(self.queries, span, 0, candidates, self.parts_wanted)
+
+
+_ONE_GALLERY = threading.Lock()
+_GALLERIES: dict[str, Gallery] = {}
+
+
+def _gallery_there(job: ScreenJob) -> Gallery:
+    """Return this worker's gallery of the job's train images; only the latest is held."""
+    key = f"{job.train.content} {job.frame.channels} {job.frame.size} {job.with_parts}"
+    if key not in _GALLERIES:
+        _GALLERIES.clear()
+        _GALLERIES[key] = Gallery(job.train, (), job.frame, with_parts=job.with_parts)
+    return _GALLERIES[key]
+
+
+def described(images: NDArray[np.float32], extractor: Extractor, whiten: Whitening, k: int) -> Described:
+    """Return what to look for so that images (n, c, s, s) find their k nearest train images."""
+    mirrored = None
+    if not extractor.info.mirror_invariant:
+        mirrored = whiten(extractor.embed(np.ascontiguousarray(images[..., ::-1])))
+    return Described(whiten(extractor.embed(images)), k, mirrored)
+
+
+def _block_file(folder: Path, span: Span) -> Path:
+    return folder / f"block-{span[0]}.npz"
+
+
+def _keep_block(folder: Path, span: Span, found: dict[str, Any]) -> None:
+    with store.atomic_path(_block_file(folder, span)) as partial:
+        np.savez(partial, allow_pickle=False, **found)
 
 
 def side_by_side(work: Callable[[tuple[int, int]], int], spans: Iterable[tuple[int, int]]) -> Iterator[int]:
@@ -174,11 +291,16 @@ def features_for(images: ImageSet, extractor: Extractor, frame: Frame) -> NDArra
     return features_of(
         images,
         extractor,
-        prepare=lambda pixels: frame.prepare(pixels[:, rows]),
+        prepare=partial(_prepared, rows=rows, size=frame.size),
         key=[ANALYSIS_VERSION, frame.channels, frame.size],
         cache=frame.cache,
         progress=frame.progress,
+        workers=frame.workers,
     )
+
+
+def _prepared(pixels: NDArray[Any], *, rows: Sequence[int], size: int) -> NDArray[np.float32]:
+    return analysis_images(pixels[:, rows], size)
 
 
 def prepared_set(images: ImageSet, frame: Frame, role: str = "train") -> Prepared:

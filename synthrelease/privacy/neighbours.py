@@ -6,7 +6,8 @@ origin their squared distance of an exact copy can be 12 instead of 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import faiss
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from synthrelease.errors import AuditError
+from synthrelease.workers import HERE, Workers
 
 BLOCK = 4096  # queries at once: memory is O(BLOCK x width), never queries x references
 WIDTH = 128  # dimensions that whitening keeps
@@ -54,11 +56,11 @@ def fit_whitening(train: Features, width: int = WIDTH) -> Whitening:
 class Index:
     """Exact L2 search over reference features (n, d)."""
 
-    def __init__(self, references: Features) -> None:
+    def __init__(self, references: Features, mean: Features | None = None) -> None:
         if not np.isfinite(references).all():
             raise AuditError("Reference features hold NaN or infinity.", "Check the images named in the log.")
         self.references = references
-        self.mean = references.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self.mean = mean_of(references) if mean is None else mean  # of all references, where these are some of them
         self._flat = faiss.IndexFlatL2(references.shape[1])
         for start in range(0, len(references), BLOCK):
             self._flat.add(np.ascontiguousarray(references[start : start + BLOCK] - self.mean))
@@ -92,6 +94,82 @@ class Index:
             exact[:, column] = np.sqrt(np.einsum("nd,nd->n", difference, difference, dtype=np.float64))
         order = np.argsort(exact, axis=1, kind="stable")
         return np.take_along_axis(rows, order, 1), np.take_along_axis(exact, order, 1)
+
+
+def mean_of(references: Features) -> Features:
+    """Return the mean (d,) of features (n, d), summed in float64."""
+    return np.asarray(references.mean(axis=0, dtype=np.float64), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some of the references, with their place among all of them; indexed where it is first searched."""
+
+    first: int
+    references: Features
+    mean: Features
+    _built: list[Index] = field(default_factory=list)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel without the index, which is quicker to build than to send."""
+        return Shard, (self.first, np.asarray(self.references), self.mean)
+
+    def nearest(self, queries: Queries) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the k nearest of these references, numbered among all."""
+        if not self._built:
+            self._built.append(Index(self.references, self.mean))
+        rows, distances = self._built[0].nearest(queries.features, queries.k, queries.mirrored)
+        return rows + self.first, distances
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What is looked for: features (m, d), those of the mirror images where they differ, and how many neighbours."""
+
+    features: Features
+    k: int
+    mirrored: Features | None = None
+
+    def blocks(self) -> Iterator[Queries]:
+        """Yield these queries a block at a time."""
+        for start in range(0, len(self.features), BLOCK):
+            part = slice(start, start + BLOCK)
+            yield Queries(self.features[part], self.k, None if self.mirrored is None else self.mirrored[part])
+
+
+def shards_of(references: Features, rows: int) -> list[Shard]:
+    """Return references (n, d) in shards of at most ``rows``, all centred by the mean of all."""
+    mean = mean_of(references)
+    return [Shard(first, references[first : first + rows], mean) for first in range(0, len(references), rows)]
+
+
+def nearest_across(
+    shards: Sequence[Shard], queries: Queries, workers: Workers = HERE
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the k nearest references of each query over all shards, as `Index.nearest` over all references does.
+
+    On a cluster each worker holds some of the shards. In this process one shard is indexed at a time, so that memory is
+    O(shard) and not O(references).
+    """
+    if workers.count == 1:
+        best: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+        for shard in shards:
+            found = Shard(shard.first, shard.references, shard.mean).nearest(queries)  # its index goes with it
+            best = found if best is None else _merged([best, found], queries.k)
+        assert best is not None  # there is a shard
+        return best
+    blocks = [_merged(found, queries.k) for found in workers.across(Shard.nearest, shards, queries.blocks())]
+    return np.concatenate([rows for rows, _ in blocks]), np.concatenate([far for _, far in blocks])
+
+
+def _merged(
+    found: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the k nearest of several lists of different references; of equals the one that comes first."""
+    rows = np.concatenate([rows for rows, _ in found], axis=1)
+    distances = np.concatenate([far for _, far in found], axis=1)
+    order = np.lexsort((rows, distances), axis=1)[:, :k]
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1)
 
 
 def _nearer(

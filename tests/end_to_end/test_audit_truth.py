@@ -201,7 +201,7 @@ def twice(place):
     for role, indices in (("train", TRAIN), ("holdout", HOLDOUT), ("synthetic", MADE)):
         write_role(place / role, indices)
     roles = [part for role in ("train", "holdout", "synthetic") for part in (f"--{role}", place / role)]
-    calls, real = [], Gallery._screen_block
+    calls, real = [], Gallery.screen_block
 
     def counted(self, *arguments):
         calls.append(arguments)
@@ -209,7 +209,7 @@ def twice(place):
 
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Gallery, "_screen_block", counted)
+        patch.setattr(Gallery, "screen_block", counted)
         for number in (1, 2):
             calls.clear()
             out, cache = place / f"out{number}", place / "folders-cache"

@@ -338,13 +338,13 @@ sys.path.insert(0, {tests!r})
 import audit_helpers
 from synthrelease import cli
 from synthrelease.privacy.gallery import Gallery
-real = Gallery._screen_block
+real = Gallery.screen_block
 def slowly(self, *arguments):
     found = real(self, *arguments)
     print("BLOCK", flush=True, file=sys.stderr)
     time.sleep({pause})
     return found
-Gallery._screen_block = slowly
+Gallery.screen_block = slowly
 with audit_helpers.quick_settings():
     cli.main()
 """

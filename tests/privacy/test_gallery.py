@@ -50,7 +50,7 @@ def test_train_images_find_themselves_in_every_search(tmp_path):
 
 def test_a_second_search_computes_nothing(tmp_path, monkeypatch):
     first = gallery(tmp_path).screen(asked(), 3)
-    monkeypatch.setattr(Gallery, "_screen_block", lambda *_, **__: pytest.fail("searched again"))
+    monkeypatch.setattr(Gallery, "screen_block", lambda *_, **__: pytest.fail("searched again"))
 
     again = gallery(tmp_path).screen(asked(), 3)
 
@@ -62,15 +62,15 @@ def test_a_second_search_computes_nothing(tmp_path, monkeypatch):
 def test_an_interrupted_search_continues_with_the_same_result(tmp_path, monkeypatch):
     monkeypatch.setattr(queries_module, "BLOCK", 3)
     expected = gallery(tmp_path / "unbroken").screen(asked(), 3)
-    real, calls = Gallery._screen_block, []
+    real, calls = Gallery.screen_block, []
 
     def failing(self, *arguments):
-        calls.append(arguments[1])
+        calls.append(arguments[1][0])
         if len(calls) == 2:
             raise KeyboardInterrupt
         return real(self, *arguments)
 
-    monkeypatch.setattr(Gallery, "_screen_block", failing)
+    monkeypatch.setattr(Gallery, "screen_block", failing)
     with pytest.raises(KeyboardInterrupt):
         gallery(tmp_path / "broken").screen(asked(), 3)
     found = gallery(tmp_path / "broken").screen(asked(), 3)
