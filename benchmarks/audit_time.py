@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from synthrelease.image_set import ImageRow, ImageSetWriter, is_image_set
+from synthrelease.image_set import ImageRow, is_image_set
+from synthrelease.image_writer import ImageSetWriter
 from synthrelease.phantom.cohort import make_slices
 
 SIZE = 128

@@ -20,7 +20,8 @@ import torch
 from synthrelease.features import networks
 from synthrelease.features.extract import features_of
 from synthrelease.features.radimagenet import BATCH, RadImageNet, prepare
-from synthrelease.image_set import ImageRow, ImageSet, ImageSetWriter
+from synthrelease.image_set import ImageRow, ImageSet
+from synthrelease.image_writer import ImageSetWriter
 
 TARGET = 0.9
 KINDS = ("wall", "processor")

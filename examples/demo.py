@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from synthrelease.image_set import MASK, ImageRow, ImageSet, ImageSetWriter, open_set
+from synthrelease.image_set import MASK, ImageRow, ImageSet, open_set
+from synthrelease.image_writer import ImageSetWriter
 
 SEED = 1
 PASSED, REVIEW, REJECTED = 0, 3, 4  # exit codes of `synthrelease audit` and `decide`

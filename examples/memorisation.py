@@ -25,7 +25,8 @@ from synthrelease import seeds, study, watching
 from synthrelease.generators.diffusion import SamplingSettings
 from synthrelease.generators.diffusion_model import Diffusion
 from synthrelease.generators.sampling import as_released
-from synthrelease.image_set import MASK, ImageSetWriter, is_image_set, open_set
+from synthrelease.image_set import MASK, is_image_set, open_set
+from synthrelease.image_writer import ImageSetWriter
 from synthrelease.records import AuditRecord
 from synthrelease.settings import AuditSettings, PrepareSettings
 from synthrelease.training import checkpoint

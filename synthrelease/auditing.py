@@ -58,6 +58,18 @@ def audit_into(
     workers: Workers = HERE,
 ) -> AuditRecord:
     """Audit, and write everything that the evidence folder holds; an earlier attempt is put aside first."""
+    with store.one_writer(evidence):  # two audits into one folder would mix their files
+        return _audit_alone(evidence, roles, settings, progress, warnings, workers)
+
+
+def _audit_alone(
+    evidence: Path,
+    roles: opening.OpenRoles,
+    settings: AuditSettings,
+    progress: Progress,
+    warnings: Sequence[str],
+    workers: Workers,
+) -> AuditRecord:
     content = roles.synthetic.content
     attempt = max(settings.attempt, keeping.next_attempt(evidence, content))
     found = audited(roles, settings.model_copy(update={"attempt": attempt}), progress, workers)
@@ -72,7 +84,7 @@ def audit_into(
         cache=store.cache_folder(),
         progress=progress,
     )
-    keeping.take_pairs(evidence, _pairs(found, record))
+    _take_pairs(evidence, found, record)
     record = keeping.keep_audit(evidence, record)
     keeping.note_audit(
         evidence, synthetic=content, verdict=record.verdict, images=len(roles.synthetic), attempt=attempt
@@ -81,8 +93,8 @@ def audit_into(
     return record
 
 
-def _pairs(found: Audit, record: AuditRecord) -> Path:
-    """Return a folder with the pairs for readers, from the cache where the same audit made them before."""
+def _take_pairs(evidence: Path, found: Audit, record: AuditRecord) -> None:
+    """Copy the pairs for readers into the evidence, from the cache where the same audit made them before."""
     from synthrelease.privacy.readers import VERSION, pairs_to_read, reading_order
 
     def make(folder: Path) -> None:
@@ -90,7 +102,7 @@ def _pairs(found: Audit, record: AuditRecord) -> Path:
         keeping.keep_pairs(folder, pairs, lambda infos: reading_order(infos, record.made_with.seed))
 
     made_from = [VERSION, store.digest(keeping.timeless(record).model_dump(mode="json"))]
-    return store.result(store.cache_folder(), "pairs", made_from, make)
+    store.kept(store.cache_folder(), "pairs", made_from, make, lambda folder: keeping.take_pairs(evidence, folder))
 
 
 def audit_without(evidence: Evidence, removal: Removal, progress: Progress) -> AuditRecord:
@@ -99,7 +111,10 @@ def audit_without(evidence: Evidence, removal: Removal, progress: Progress) -> A
     settings = opening.settings_of(evidence.audit, sources)
     smaller = sources.model_copy(update={"removed": (*sources.removed, *removal.images)})
     roles = opening.open_again(smaller, settings, store.cache_folder(), progress)
-    log.append(evidence.folder, "remove", data=removal.model_dump(mode="json"))
+    removed = removal.model_dump(mode="json")
+    acts = [entry for entry in log.read(evidence.folder) if entry.action in ("remove", "audit")]
+    if not acts or acts[-1].action != "remove" or acts[-1].data != removed:  # a killed run has said it already
+        log.append(evidence.folder, "remove", data=removed)
     warning = (
         f"{len(smaller.removed)} images were taken out as suspects before this audit. That none of what remains is a "
         "suspect shows nothing by itself: the decision counts what may remain."

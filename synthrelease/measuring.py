@@ -96,8 +96,9 @@ def measure(
     from synthrelease.report.quality import write_quality_page
 
     folder = store.private_folder(out)
-    store.write_text(folder / QUALITY, record.model_dump_json(indent=1) + "\n")
-    write_quality_page(record, pictures, folder / PAGE)
+    with store.one_writer(folder / QUALITY):  # record and page of one run, also where two write at once
+        store.write_text(folder / QUALITY, record.model_dump_json(indent=1) + "\n")
+        write_quality_page(record, pictures, folder / PAGE)
     return record
 
 

@@ -125,8 +125,10 @@ def load(text: str, name: str) -> Policy:
     """Return a policy from TOML text; every problem in one error, unknown measures and keys with the nearest name."""
     try:
         options = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"Policy {name} is not valid TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:  # not TOML, a number too long, tables within tables without end
+        raise SettingsError(
+            f"Policy {name} is not valid TOML: {error}.", "Begin anew with `synthrelease policy init`."
+        ) from error
     problems = []
     try:
         policy = Policy.model_validate(options)
@@ -175,7 +177,9 @@ def open_release_policy(name: str) -> tuple[Policy, str]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"Policy {name} cannot be read: {error}.") from error
+            raise SettingsError(
+                f"Policy {name} cannot be read: {error}.", "Save it as UTF-8 text that you may read."
+            ) from error
     else:
         near = difflib.get_close_matches(name, SHIPPED, n=1)
         raise SettingsError(

@@ -144,8 +144,9 @@ def _written(
     chance = None if roles.real is None else _chance(roles.real, roles.test, plan.model.reader.labels)
     record = summarised(plan.compared, scores, test_images=len(roles.test), synthetic=roles.synthetic, chance=chance)
     rows = [(arm, seed, score) for (arm, seed), found in scores.items() for score in found]
-    write_table(out / SUBJECTS, rows)
-    store.write_text(out / UTILITY, record.model_dump_json(indent=1))
+    with store.one_writer(out / UTILITY):  # record and table of one run, also where two write at once
+        write_table(out / SUBJECTS, rows)
+        store.write_text(out / UTILITY, record.model_dump_json(indent=1))
     return record
 
 

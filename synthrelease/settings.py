@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from synthrelease.errors import SettingsError
 
+REMEDY = "Correct this; the command's --help and the files in examples/ show what is expected."
 ScalingName = Literal["akbar2024", "robust"]
 
 
@@ -27,15 +28,15 @@ class Settings(BaseModel):
             return cls(**options)
         except ValidationError as error:
             problems = [_in_words(cls, item) for item in error.errors()]
-            raise SettingsError(f"{cls.__name__}: {'; '.join(problems)}") from error
+            raise SettingsError(f"{cls.__name__}: {'; '.join(problems)}", REMEDY) from error
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
         """Read settings from a TOML file."""
         try:
             options = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"{path} is not readable TOML: {error}") from error
+        except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not TOML, a number too long
+            raise SettingsError(f"{path} is not readable TOML: {error}", REMEDY) from error
         return cls.checked(**options)
 
 

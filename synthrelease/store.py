@@ -6,22 +6,26 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import platformdirs
 from filelock import FileLock, Timeout
 
-from synthrelease.errors import StoreError
+from synthrelease.errors import SettingsError, StoreError
 
 _LOG = logging.getLogger(__name__)
 Made = TypeVar("Made")
 SEALS = "seals.json"  # SHA-256 of each file of a cached result
+LARGEST = "SYNTHRELEASE_LARGEST"  # environment; --largest sets it for a command and the processes that it starts
+LARGEST_VALUES = 2**28  # a CT of 1,000 slices of 512 x 512 fits
+_NUMBERS, _CODECS = {"uint8", "uint16", "float32"}, {"bytes", "zstd"}  # of the arrays of image sets
 PRIVATE = 0o700  # the cache and `evidence/` hold data of real patients
 
 
@@ -41,6 +45,62 @@ def cache_folder() -> Path:
     """Return the user's cache (mode 0700): ``$SYNTHRELEASE_CACHE``, else the platform's own place."""
     place = os.environ.get("SYNTHRELEASE_CACHE") or platformdirs.user_cache_dir("synthrelease")
     return private_folder(Path(place))
+
+
+def largest() -> int:
+    """Return how many values one image or volume may unpack to: ``$SYNTHRELEASE_LARGEST``, else 2^28.
+
+    Raises:
+        SettingsError: The variable is no positive whole number.
+    """
+    given = os.environ.get(LARGEST, "").strip().replace("_", "").replace(",", "")
+    if not given:
+        return LARGEST_VALUES
+    if not (given.isascii() and given.isdigit() and len(given) <= 15 and int(given) > 0):
+        raise SettingsError(
+            f"{LARGEST} is {given[:40]!r}, not a number of pixel values.", "Give a whole number, e.g. 1000000000."
+        )
+    return int(given)
+
+
+def too_large(count: int, what: str = "it declares") -> str:
+    """Return why a file of so many values is refused: its size, the limit, and the option that raises it."""
+    return (
+        f"{what} {count:,} values, more than the limit of {largest():,}: too large to be a scan "
+        f"(if it is one, raise the limit with --largest or {LARGEST})"
+    )
+
+
+def refuse_foreign_array(place: Path, images: int) -> None:
+    """Raise ValueError unless a Zarr array (n, c, h, w) is stored as image sets are: other codecs might run code.
+
+    Args:
+        place: Folder of the array.
+        images: Most images a chunk.
+    """
+    about = json.loads((place / "zarr.json").read_text(encoding="utf-8"))
+    chunk = about["chunk_grid"]["configuration"]["chunk_shape"]
+    codecs = {codec["name"] for codec in about["codecs"]}
+    if about["zarr_format"] != 3 or about["data_type"] not in _NUMBERS or not codecs <= _CODECS or chunk[0] > images:
+        raise ValueError("images.zarr holds other numbers, or is packed otherwise, than an image set's")
+    for size in (math.prod(about["shape"][1:]), math.prod(chunk[1:])):
+        if size > largest():
+            raise ValueError(too_large(size, "its images declare"))
+
+
+def text(value: object) -> str:
+    """Return what must be text in a JSON document; TypeError says what it is."""
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:40]!r} is no text")
+    return value
+
+
+def three_numbers(values: Iterable[float]) -> tuple[float, float, float]:
+    """Return what must be three finite numbers in a JSON document; ValueError or TypeError otherwise."""
+    first, second, third = map(float, values)
+    if not all(map(math.isfinite, (first, second, third))):
+        raise ValueError("a number is not finite")
+    return first, second, third
 
 
 def private_folder(folder: Path) -> Path:
@@ -107,14 +167,15 @@ def kept(
 
     def sealed(partial: Path) -> None:
         make(partial)
-        seals = {path.name: sha256_of(path) for path in sorted(partial.iterdir()) if path.name != SEALS}
+        files = [path for path in sorted(partial.rglob("*")) if path.is_file() and path != partial / SEALS]
+        seals = {path.relative_to(partial).as_posix(): sha256_of(path) for path in files}
         write_text(partial / SEALS, json.dumps(seals, indent=1))
 
     folder = result(parent, verb, made_from, sealed)
     try:
         if _intact(folder):
             return read(folder)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, EOFError, zipfile.BadZipFile):
         pass
     _LOG.warning("A damaged entry of the cache (%s) is made again.", folder.name)
     shutil.rmtree(folder)
@@ -158,7 +219,7 @@ def disk_errors(path: Path) -> Iterator[None]:
             "Choose another --out folder, or move that file away.",
         ) from error
     except OSError as error:
-        if error.errno in {28, 30, 36, 122}:  # ENOSPC, EROFS, ENAMETOOLONG, EDQUOT
+        if error.errno in {27, 28, 30, 36, 122}:  # EFBIG, ENOSPC, EROFS, ENAMETOOLONG, EDQUOT
             raise StoreError(
                 f"{path} cannot be written: {error.strerror}.",
                 "Free some space or choose another place, then run the same command again: finished work is kept.",

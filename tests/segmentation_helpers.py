@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from synthrelease.image_set import ImageRow, ImageSet, ImageSetWriter, from_arrays
+from synthrelease.image_set import ImageRow, ImageSet, from_arrays
+from synthrelease.image_writer import ImageSetWriter
 from synthrelease.segmentation.feed import Reader
 from synthrelease.segmentation.labels import labels_of
 from synthrelease.segmentation.mixing import Mix, MixSettings, mixed

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synthrelease.errors import ScanError, StoreError
-from synthrelease.image_set import ImageRow, ImageSetWriter, Unread, from_arrays, is_image_set, open_set
+from synthrelease.image_set import ImageRow, Unread, from_arrays, is_image_set, open_set
+from synthrelease.image_writer import ImageSetWriter
 
 RANDOM = np.random.default_rng(0)
 PIECES = {f"piece {i}": RANDOM.integers(0, 255, (5, 2, 8, 8)).astype(np.uint8) for i in range(4)}

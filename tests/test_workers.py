@@ -13,7 +13,8 @@ import pytest
 
 from synthrelease import workers
 from synthrelease.errors import ClusterError, ScanError
-from synthrelease.image_set import ImageRow, ImageSet, ImageSetWriter, from_arrays, open_set
+from synthrelease.image_set import ImageRow, ImageSet, from_arrays, open_set
+from synthrelease.image_writer import ImageSetWriter
 from synthrelease.privacy.neighbours import Index, Queries, nearest_across, shards_of
 from synthrelease.workers import HERE, Workers
 

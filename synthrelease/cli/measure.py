@@ -10,6 +10,7 @@ import click
 
 from synthrelease.cli.cluster import cluster_option
 from synthrelease.cli.console import ConsoleProgress
+from synthrelease.cli.setting import largest
 from synthrelease.release_records import Measurement, QualityRecord
 from synthrelease.settings import MeasureSettings
 
@@ -49,6 +50,7 @@ Images = click.Path(path_type=Path)
 @click.option("--seed", default=0, show_default=True, help="Of halves, parts, subsets and pairs.")
 @click.option("--no-intervals", is_flag=True, help="Skip the intervals, which cost ten times the rest.")
 @cluster_option
+@largest
 @click.option("--json", "as_json", is_flag=True, help="Print the record on stdout.")
 def command(
     real: Path,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from synthrelease.cli.setting import largest
 from synthrelease.settings import PrepareSettings
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class _Fractions(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # ge
 @click.option("--holdout-list", "holdout", type=_FILE, help="As --train-list.")
 @click.option("--test-list", "test", type=_FILE, help="As --train-list.")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes; 0 takes all cores.")
+@largest
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def command(
     *,

@@ -1,10 +1,13 @@
-"""The option `--set NAME=VALUE`, which `train` and `segment` share."""
+"""Options that several commands share: `--set NAME=VALUE`, and `--largest VALUES`."""
 
 from __future__ import annotations
 
 import json
+import os
 
 import click
+
+from synthrelease import store
 
 
 class SettingChange(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
@@ -24,3 +27,20 @@ class SettingChange(click.ParamType):  # type: ignore[type-arg,unused-ignore]  #
             return name.strip(), json.loads(text)
         except ValueError:
             return name.strip(), text
+
+
+def _set_largest(context: click.Context, parameter: click.Parameter, value: int | None) -> None:
+    if value is not None:
+        os.environ[store.LARGEST] = str(value)  # workers are processes of their own and inherit it
+
+
+largest = click.option(
+    "--largest",
+    type=click.IntRange(min=1, max=10**15),
+    metavar="VALUES",
+    expose_value=False,
+    callback=_set_largest,
+    help="Most pixel values that one image or volume may unpack to; larger files are refused as decompression bombs. "
+    f"[default: {store.LARGEST_VALUES}, or ${store.LARGEST}]",
+)
+"""The option `--largest`, of every command that reads images made by others."""

@@ -14,6 +14,7 @@ import click
 
 from synthrelease.cli import printable
 from synthrelease.cli.console import ConsoleProgress
+from synthrelease.cli.setting import largest
 from synthrelease.errors import ExitCode
 from synthrelease.study_records import Interval, StudyRecord
 
@@ -157,6 +158,7 @@ def _bytes(count: float) -> str:
 )
 @click.option("--only", multiple=True, help="Pattern of job names, e.g. 'train/*'; what they need is made too.")
 @click.option("--no-report", is_flag=True, help="Do not write the report at the end.")
+@largest
 @click.option("--json", "as_json", is_flag=True, help="Print what was done on stdout as JSON.")
 def run(file: Path, devices: tuple[str, ...], only: tuple[str, ...], no_report: bool, as_json: bool) -> int:
     """Do every job that has no result yet.

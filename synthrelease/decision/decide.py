@@ -135,6 +135,13 @@ def decide(
         text: The policy's TOML, kept beside the decision.
         generator_authors: People who made the generator; they cannot approve. Earlier declarations stay.
     """
+    with store.one_writer(evidence.folder):  # two at once would leave one's policy beside the other's decision
+        return _decide_alone(evidence, policy, text, generator_authors)
+
+
+def _decide_alone(
+    evidence: Evidence, policy: rules.Policy, text: str, generator_authors: Sequence[str]
+) -> DecisionRecord:
     state = state_of(evidence)
     found, details = measures(state)
     verdict, findings = rules.judge(found, policy, details)

@@ -39,8 +39,11 @@ class Evidence:
         """Return image id -> SHA-256 of its pixels, for every image that may be released, in the set's order."""
         if not (self.folder / IMAGES).is_file():
             return {}
-        with (self.folder / IMAGES).open(newline="", encoding="utf-8") as file:
-            return {row["image_id"]: row["pixels_sha256"] for row in csv.DictReader(file)}
+        try:
+            with (self.folder / IMAGES).open(newline="", encoding="utf-8") as file:
+                return {row["image_id"]: row["pixels_sha256"] for row in csv.DictReader(file)}
+        except (ValueError, KeyError, csv.Error) as error:
+            raise _damaged(IMAGES, str(error)) from error
 
     def identities(self) -> Identities:
         """Return the names that must not leave."""
@@ -48,12 +51,16 @@ class Evidence:
 
     def fingerprints(self) -> frozenset[str]:
         """Return `fingerprints.of_plane` of every plane of every real image."""
-        return frozenset((self.folder / FINGERPRINTS).read_text(encoding="ascii").split())
+        try:
+            return frozenset((self.folder / FINGERPRINTS).read_text(encoding="ascii").split())
+        except ValueError as error:
+            raise _damaged(FINGERPRINTS, str(error)) from error
 
     def pairs(self) -> tuple[PairInfo, ...]:
         """Return the pairs that the audit kept for readers, planted ones among them, in the order of reading."""
         path = self.folder / PAIRS / "index.json"
-        return _PairList.model_validate_json(path.read_bytes()).pairs if path.is_file() else ()
+        found = _read(path, _PairList)
+        return () if found is None else found.pairs
 
     def quality(self) -> QualityRecord | None:
         """Return `quality.json`; None where there is none."""
@@ -133,9 +140,11 @@ def _read(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or path.name
-        raise IntegrityError(
-            f"{path.name} is damaged or was edited: {place}: {first['msg']}.", "Run the audit again, or restore it."
-        ) from error
+        raise _damaged(path.name, f"{place}: {first['msg']}") from error
+
+
+def _damaged(name: str, why: str) -> IntegrityError:
+    return IntegrityError(f"{name} is damaged or was edited: {why}.", "Run the audit again, or restore it.")
 
 
 def _sha256(path: Path) -> str:

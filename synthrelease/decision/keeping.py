@@ -33,7 +33,7 @@ from synthrelease.release_records import Identities, PairInfo, Sources
 
 FINGERPRINT_VERSION = 1
 Pixels = NDArray[np.float32]
-KEPT_OF_ATTEMPTS = (AUDIT, IMAGES, SOURCES, "report.html")
+KEPT_OF_ATTEMPTS = (IMAGES, SOURCES, "report.html", AUDIT)  # the audit last: where it lies, nothing is missing
 
 
 def keep_inputs(
@@ -86,7 +86,7 @@ def timeless(record: AuditRecord) -> AuditRecord:
 def take_pairs(folder: Path, source: Path) -> None:
     """Copy the pairs that lie in ``source`` into the evidence folder; older pairs go."""
     place = store.private_folder(folder / PAIRS)
-    files = {file.name: file for file in (source / PAIRS).iterdir()}
+    files = {file.name: file for file in (source / PAIRS).iterdir() if not file.name.startswith(".")}
     for name, file in files.items():
         with store.atomic_path(place / name) as partial:
             shutil.copyfile(file, partial)
@@ -137,6 +137,8 @@ def put_aside(folder: Path, synthetic: str) -> None:
     if not told or told[-1].get("synthetic") == synthetic:
         return
     place = store.private_folder(folder / ATTEMPTS / str(told[-1].get("attempt")))
+    if (place / AUDIT).is_file() and store.sha256_of(place / AUDIT) == told[-1].get("audit_sha256"):
+        return  # by a run that was killed afterwards: what lies in the folder now may be half of the next audit
     for name in KEPT_OF_ATTEMPTS:
         if (folder / name).is_file():
             with store.atomic_path(place / name) as partial:
@@ -154,5 +156,7 @@ def _fingerprints(images: ImageSet, cache: Path, progress: Progress) -> set[str]
                 advance(len(block))
         store.write_text(folder / "planes.txt", "\n".join(sorted(found)))
 
-    done = store.result(cache, "fingerprints", [FINGERPRINT_VERSION, images.content], make)
-    return set((done / "planes.txt").read_text(encoding="ascii").split())
+    def read(folder: Path) -> set[str]:
+        return set((folder / "planes.txt").read_text(encoding="ascii").split())
+
+    return store.kept(cache, "fingerprints", [FINGERPRINT_VERSION, images.content], make, read)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -33,9 +34,11 @@ def read(folder: Path) -> tuple[Entry, ...]:
     """
     path = folder / NAME
     last = _kept_head(folder)  # before the log: another process may append between the two
-    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
-    entries: list[Entry] = []
-    for number, line in enumerate(lines, start=1):
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    known = _known(path, whole)
+    entries = list(known.entries)
+    for number, line in enumerate(whole[len(known.content) :].split(b"\n")[:-1], start=len(entries) + 1):
         previous = entries[-1].sha256 if entries else FIRST
         entry = _entry(line)
         if entry is None or entry.number != number or entry.previous != previous or entry.sha256 != _sha256(entry):
@@ -44,12 +47,42 @@ def read(folder: Path) -> tuple[Entry, ...]:
                 "Restore the evidence folder from a copy. What was decided after that line cannot be relied on.",
             )
         entries.append(entry)
-    if last and last not in {entry.sha256 for entry in entries}:
+    if last and last not in (entry.sha256 for entry in reversed(entries)):
         raise IntegrityError(
             f"Lines are missing at the end of {NAME}: it no longer holds the last act that was written.",
             "Restore the evidence folder from a copy. A rejection or a withdrawal may be among the lost lines.",
         )
-    return tuple(entries)
+    found = known.entries if len(entries) == len(known.entries) else tuple(entries)
+    _remember(path, _Checked(whole, found))
+    return found
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What this process has checked of a log: the bytes and what they say."""
+
+    content: bytes = b""
+    entries: tuple[Entry, ...] = ()
+
+
+_CHECKED: dict[Path, _Checked] = {}
+_MOST_CHECKED = 4  # logs; a review page has one
+
+
+def _known(path: Path, content: bytes) -> _Checked:
+    """Return what was checked before of these very bytes: checking every line at every answer would be quadratic.
+
+    All bytes are compared, so a change anywhere in them has the whole log checked anew, and told by its line.
+    """
+    known = _CHECKED.get(path.absolute(), _Checked())
+    return known if content.startswith(known.content) else _Checked()
+
+
+def _remember(path: Path, checked: _Checked) -> None:
+    place = path.absolute()
+    while len(_CHECKED) >= _MOST_CHECKED and place not in _CHECKED:
+        _CHECKED.pop(next(iter(_CHECKED), place), None)
+    _CHECKED[place] = checked
 
 
 def append(
@@ -122,11 +155,12 @@ def _drop_torn_line(path: Path) -> None:
     """Remove what stands after the last line break: the process or the machine stopped while writing it."""
     if not path.is_file():
         return
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
+    with path.open("r+b") as file:
+        file.seek(-min(1, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        if file.read() in (b"", b"\n"):
+            return
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _entry(line: bytes) -> Entry | None:

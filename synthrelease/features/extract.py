@@ -181,5 +181,5 @@ def _is_whole(entry: Path, count: int) -> bool:
         if file.stat().st_size != seal["bytes"] or store.sha256_of(file) != seal["sha256"]:
             return False
         return len(np.load(file, mmap_mode="r", allow_pickle=False)) == count
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, EOFError):
         return False

@@ -33,5 +33,8 @@ def trained_on(train: ImageSet, size: int, *, seed: int, cache: Path, progress: 
         training.save(training.train(images, seed=seed, progress=progress), folder / "copy_encoder.safetensors")
 
     made_from = ["copy-encoder", training.STEPS, MOST_IMAGES, VERSION, train.content, size, seed]
-    folder = store.result(cache, "encoder", made_from, make)
-    return CopyEncoder(folder / "copy_encoder.safetensors", fitted_on="train")
+
+    def read(folder: Path) -> CopyEncoder:
+        return CopyEncoder(folder / "copy_encoder.safetensors", fitted_on="train")
+
+    return store.kept(cache, "encoder", made_from, make, read)

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from synthrelease import store
 from synthrelease.errors import WeightsError
 
 Container = Literal["keras", "torch", "safetensors"]
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_WEIGHTS = (".pt", ".pth", ".h5", ".safetensors")
 OPTIONAL = "num_batches_tracked"  # counts training steps; evaluation never reads it
 
 
@@ -66,9 +68,8 @@ def _refuse_other_content(path: Path, head: bytes) -> None:
             f"{path.name} is a web page, not a weights file.",
             "The download page was saved instead of the file: download it again in a browser.",
         )
-    if head.startswith(b"PK") and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            inside = [name for name in archive.namelist() if name.endswith((".pt", ".pth", ".h5", ".safetensors"))]
+    if head.startswith(b"PK"):
+        inside = [item.filename for item in _members(path) if item.filename.endswith(_WEIGHTS)]
         if inside:
             raise WeightsError(
                 f"{path.name} is an archive that holds {', '.join(sorted(inside)[:5])}.",
@@ -90,9 +91,12 @@ def _keras_tensors(path: Path) -> dict[str, Tensor]:
                     leaves[_keras_name(name)] = name
 
             root.visititems(visit)
+            _refuse_large(path, sum(int(root[place].size or 0) for place in leaves.values()))
             for name, place in leaves.items():
                 tensors[name] = _torch_order(np.asarray(root[place][()]))
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # as below
         raise WeightsError(f"{path.name} is a damaged HDF5 file: {error}", "Fetch it again.") from error
     return tensors
 
@@ -124,7 +128,31 @@ def _safe_tensors(path: Path) -> dict[str, Tensor]:
     return {name: tensor.float() for name, tensor in tensors.items()}
 
 
+def _refuse_packed(path: Path) -> None:
+    """Refuse an archive whose members unpack to more than weights can be."""
+    _refuse_large(path, sum(item.file_size for item in _members(path)) // 8)
+
+
+def _members(path: Path) -> list[zipfile.ZipInfo]:
+    try:
+        if not zipfile.is_zipfile(path):
+            return []
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except Exception as error:  # the reader raises whatever damaged bytes provoke
+        raise WeightsError(f"{path.name} is a damaged archive: {error}", "Fetch it again.") from error
+
+
+def _refuse_large(path: Path, count: int) -> None:
+    if count > store.largest():
+        raise WeightsError(
+            f"{path.name} unpacks to {count:,} values, more than the limit of {store.largest():,}.",
+            f"Raise it with the environment variable {store.LARGEST} if the file is the one you mean.",
+        )
+
+
 def _torch_tensors(path: Path) -> dict[str, Tensor]:
+    _refuse_packed(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -132,7 +160,7 @@ def _torch_tensors(path: Path) -> dict[str, Tensor]:
             f"{path.name} is not a weights file, or holds Python objects beside its tensors, which are never run.",
             "Save its state_dict() alone, or give the file as published.",
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError, AttributeError) as error:
+    except Exception as error:  # the reader raises whatever damaged bytes provoke
         raise WeightsError(
             f"{path.name} is not a weights file that can be read (PyTorch, Keras or safetensors).",
             "A TorchScript file, a damaged download or another kind of file: give the state dict as published.",
@@ -143,4 +171,5 @@ def _torch_tensors(path: Path) -> dict[str, Tensor]:
             f"{path.name} is not a plain table of tensors (it holds: {inside}).",
             "Save the state_dict() alone: a training checkpoint carries more than the network.",
         )
+    _refuse_large(path, sum(tensor.numel() for tensor in content.values()))  # a few bytes may stand for many values
     return {str(name): tensor.float() for name, tensor in content.items()}

@@ -223,6 +223,6 @@ def _installed(name: str) -> InstalledWeights | None:
         found = InstalledWeights(**{**about, "path": folder / about["path"]})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{folder} is damaged: {error}", f"Import again: weights import {name} FILE") from error
     return found if found.path.is_file() else None

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
 from synthrelease import store
-from synthrelease.errors import GeneratorError, SettingsError, StoreError
+from synthrelease.errors import GeneratorError, ScanError, SettingsError, StoreError
 from synthrelease.generators.interface import RESERVED_SEEDS, STANDARD_LEVELS, Batch, Generator
-from synthrelease.image_set import MASK, ImageRow, ImageSet, ImageSetWriter, is_image_set, open_set
+from synthrelease.image_set import MASK, ImageRow, ImageSet, is_image_set, open_set
+from synthrelease.image_writer import ImageSetWriter
 from synthrelease.progress import SILENT, Progress
 from synthrelease.records import Record
 
@@ -117,8 +118,13 @@ def write_samples(
     }
     digest = store.digest({**about, "seeds": _seeds_in_short(seeds)})
     if _made_before(out, digest):
-        progress.say(f"{out.name} is complete already.")
-        return open_set(out)
+        try:
+            found = open_set(out, check_content=True)
+        except ScanError:
+            progress.say(f"{out.name} is damaged, and is sampled again.")
+        else:
+            progress.say(f"{out.name} is complete already.")
+            return found
     pieces = {f"{digest}:{start}": seeds[start : start + PIECE] for start in range(0, len(seeds), PIECE)}
     with ImageSetWriter(out, channels, voxel_size) as writer, progress.task("sampling (images)", len(seeds)) as advance:
         if writer.finished - pieces.keys():

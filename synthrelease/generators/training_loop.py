@@ -27,7 +27,9 @@ from synthrelease.progress import SILENT, Progress
 from synthrelease.settings import Settings
 from synthrelease.training import checkpoint as saved
 from synthrelease.training.running import Precision, Processes, StopRequest, from_leader, in_any
-from synthrelease.training.training_log import TrainingLog
+from synthrelease.training.training_log import TrainingLog, read_scalars
+
+JUDGED = {"judged": 1.0}  # in the line of scalars.jsonl that ends a judging
 
 
 class TrainingSettings(Settings):
@@ -147,6 +149,7 @@ class Loop:
         total = self.learner.images_in(steps)
         with self._log() as log, self._progress.task("training (images)", total) as advance:
             advance(self.learner.images)
+            self._judge_again(log)
             window = _Window()
             while self.learner.step < steps:
                 before = self.learner.images
@@ -235,6 +238,9 @@ class Loop:
             saved.Checkpoint(self.learner.step, state.networks, state.optimisers, {**state.scalars, "clean": clean}),
             keep_last=self.training.keep_last,
         )
+        self._judge(log, path, clean=clean)
+
+    def _judge(self, log: Any, path: Path, *, clean: bool) -> None:
         name, value = self.callbacks.judge_name, math.nan
         if self.callbacks.judge is not None:
             value = self.callbacks.judge(self.learner.step, self.learner.sampler)
@@ -242,9 +248,18 @@ class Loop:
             name, value = own
         else:
             return
-        log.row(self.learner.step, {name: value})
         if clean and math.isfinite(value):
             saved.mark_best(self.folder, path, metric=name, value=value)
+        log.row(self.learner.step, {name: value, **JUDGED})  # last: it says that nothing of the judging is missing
+
+    def _judge_again(self, log: Any) -> None:
+        """Judge the checkpoint that a resumed training stands at, if a crash came between saving and judging it."""
+        path = saved.latest(self.folder)
+        if path is None or not self.together.leads:
+            return
+        rows = [row for row in read_scalars(self.folder) if row["step"] == self.learner.step]
+        if not any(JUDGED.keys() <= row.keys() for row in rows):
+            self._judge(log, path, clean=bool(saved.scalars_of(path).get("clean", True)))
 
 
 class _NoLog:

@@ -22,6 +22,7 @@ from synthrelease.release_records import KeyInfo
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PLACE = "SYNTHRELEASE_KEYS"  # environment: the folder of the user's key
 PRIVATE_NAME, PUBLIC_SUFFIX = "publisher.pem", ".pub"
+_OTHER_COPY = "Do not use this package: get another copy, or ask its publisher."
 MOST_KEY_BYTES = 16_384
 TREES = ("manifest-sha256.txt", "audit.json")  # a folder with one of these is a package, or evidence
 
@@ -160,11 +161,12 @@ def opened(text: bytes, public_pem: bytes) -> bytes:
         if sealed.payload_type != PAYLOAD_TYPE:
             raise ValueError(f"its payload type is {sealed.payload_type!r}")
     except Exception as error:  # the library raises whatever malformed input provokes
-        raise IntegrityError(f"It is no signed envelope: {type(error).__name__}: {error}.") from error
+        raise IntegrityError(f"It is no signed envelope: {type(error).__name__}: {error}.", _OTHER_COPY) from error
     try:
         sealed.verify([_checking_key(public_pem)], 1)
     except Exception as error:  # as above
-        raise IntegrityError(f"It carries no valid signature by the key {key_id(public_pem)[:16]}.") from error
+        said = f"It carries no valid signature by the key {key_id(public_pem)[:16]}."
+        raise IntegrityError(said, _OTHER_COPY) from error
     return bytes(sealed.payload)
 
 

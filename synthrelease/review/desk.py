@@ -48,11 +48,17 @@ class Standing:
     @cached_property
     def said(self) -> dict[str, dict[str, Said]]:
         """Pair id -> reader, as names are compared -> that reader's latest answer."""
-        found: dict[str, dict[str, Said]] = {}
-        for entry, given in reading.pair_entries(self.pairs, self.entries):
-            said = Said(entry.by, entry.role, given.answer, entry.reason, entry.time)
-            found.setdefault(given.pair_id, {})[reading.same_name(entry.by)] = said
-        return found
+        return _said(self.pairs, self.entries, {})
+
+    def followed_by(self, entries: tuple[Entry, ...]) -> Standing:
+        """Return the standing after more entries; known ones are not looked at again, or answers would cost more each.
+
+        ``entries`` go on from these where `log.read` gave both; any others are all looked at.
+        """
+        later, known = Standing(self.pairs, entries), len(self.entries)
+        if 0 < known <= len(entries) and entries[known - 1] is self.entries[-1]:
+            vars(later)["said"] = _said(self.pairs, entries[known:], self.said)
+        return later
 
     @cached_property
     def reading(self) -> Reading:
@@ -108,8 +114,10 @@ class Desk:
     def standing(self) -> Standing:
         """Return pairs and answers as they are now; the files are read again only when they changed."""
         pairs, entries, last = self._pairs.get(), self._entries.get(), self._standing
-        if last is None or last.pairs is not pairs or last.entries is not entries:
+        if last is None or last.pairs is not pairs:
             last = self._standing = Standing(pairs, entries)
+        elif last.entries is not entries:
+            last = self._standing = last.followed_by(entries)
         return last
 
     def answer(self, pair: PairInfo, answer: Answer, *, by: str, role: str, reason: str) -> None:
@@ -119,6 +127,16 @@ class Desk:
         )
         with self._writing:  # threads queue here, so that the log's lock across processes is rarely contended
             log.append(self.evidence.folder, "pair", by=by, role=role or READER, reason=reason, data=given.model_dump())
+
+
+def _said(
+    pairs: tuple[PairInfo, ...], entries: tuple[Entry, ...], before: dict[str, dict[str, Said]]
+) -> dict[str, dict[str, Said]]:
+    found = dict(before)
+    for entry, given in reading.pair_entries(pairs, entries):
+        said = Said(entry.by, entry.role, given.answer, entry.reason, entry.time)
+        found[given.pair_id] = {**found.get(given.pair_id, {}), reading.same_name(entry.by): said}
+    return found
 
 
 def needs_reason(pair: PairInfo, answer: Answer) -> bool:

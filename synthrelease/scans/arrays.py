@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +16,11 @@ from numpy.typing import NDArray
 
 from synthrelease.image_set import MASK
 from synthrelease.scans.blocks import MOST_CHANNELS, Block, Unusable, check_size, default_names, label_levels
+from synthrelease.scans.unpacking import check_members, read_at_most
 
 IMAGES_AT_ONCE = 64
+VALUES_AT_ONCE = 2**25  # of a piece: 64 images of 5 channels fit at 320 x 320, larger images come in smaller pieces
+LONGEST_HEADER = 10_000  # bytes; NumPy's own limit, which it looks at after reading
 
 
 def read_npy(path: Path) -> Iterator[Block]:
@@ -35,8 +40,9 @@ def read_npy(path: Path) -> Iterator[Block]:
         image = array if array.shape[0] <= MOST_CHANNELS else np.moveaxis(array, 2, 0)
         yield Block(np.array(image[None]), default_names(image.shape[0]), "picture", (0,))
     else:
-        for start in range(0, len(array), IMAGES_AT_ONCE):
-            pixels = _channels_first(np.array(array[start : start + IMAGES_AT_ONCE]))
+        step = _at_once(shape)
+        for start in range(0, len(array), step):
+            pixels = _channels_first(np.array(array[start : start + step]))
             numbers = tuple(range(start, start + len(pixels)))
             yield Block(pixels, default_names(pixels.shape[1]), "stack", numbers)
 
@@ -48,18 +54,20 @@ def read_npz(path: Path) -> Iterator[Block]:
     ``subjects`` and ``ids`` (n,) and ``channels`` (c,) hold plain strings; ``masks`` is (n, h, w) or (n, 1, h, w).
     """
     with zipfile.ZipFile(path) as archive:
+        check_members(archive)
         shapes = _shapes(archive)
         images = _images_key(shapes)
-        count = shapes[images][0]
+        check_size(*shapes[images][1:])
+        count, step = shapes[images][0], _at_once(shapes[images])
         about: dict[str, tuple[str, ...]] = {
             key: _strings(archive, key) for key in ("ids", "subjects", "channels") if key in shapes
         }
         _check_strings(about, count)
-        masks = iter(_pieces(archive, "masks")) if "masks" in shapes else None
+        masks = iter(_pieces(archive, "masks", step)) if "masks" in shapes else None
         if masks is not None and shapes["masks"][0] != count:
             raise Unusable(f"masks has {shapes['masks'][0]} entries for {count} images")
         done = 0
-        for piece in _pieces(archive, images):
+        for piece in _pieces(archive, images, step):
             pixels = _channels_first(piece)
             stop = done + len(pixels)
             names = about.get("channels") or default_names(pixels.shape[1])
@@ -143,8 +151,8 @@ def _strings(archive: zipfile.ZipFile, key: str) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
 
 
-def _pieces(archive: zipfile.ZipFile, key: str) -> Iterator[NDArray[Any]]:
-    """Yield an array of the archive along its first axis, decompressing as it goes."""
+def _pieces(archive: zipfile.ZipFile, key: str, step: int) -> Iterator[NDArray[Any]]:
+    """Yield an array of the archive along its first axis, ``step`` entries at a time, decompressing as it goes."""
     with archive.open(f"{key}.npy") as stream:
         shape, fortran, dtype = _header(stream)
         check_size(*shape[1:])
@@ -152,21 +160,31 @@ def _pieces(archive: zipfile.ZipFile, key: str) -> Iterator[NDArray[Any]]:
             check_size(*shape)
             stream.seek(0)
             whole = npy.read_array(stream, allow_pickle=False)
-            yield from (whole[i : i + IMAGES_AT_ONCE] for i in range(0, len(whole), IMAGES_AT_ONCE))
+            yield from (whole[i : i + step] for i in range(0, len(whole), step))
             return
         each = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-        for start in range(0, shape[0], IMAGES_AT_ONCE):
-            count = min(IMAGES_AT_ONCE, shape[0] - start)
-            data = stream.read(count * each)
+        for start in range(0, shape[0], step):
+            count = min(step, shape[0] - start)
+            data = read_at_most(stream, count * each)
             if len(data) != count * each:
                 raise Unusable(f"{key} ends after {start} of {shape[0]} images")
             yield np.frombuffer(data, dtype=dtype).reshape(count, *shape[1:])
 
 
+def _at_once(shape: tuple[int, ...]) -> int:
+    return max(1, min(IMAGES_AT_ONCE, VALUES_AT_ONCE // math.prod(shape[1:])))
+
+
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = npy.read_magic(stream)
+    if version not in {(1, 0), (2, 0), (3, 0)}:
+        raise Unusable(f"it has the NPY version {version}; known are 1.0, 2.0 and 3.0")
+    length = stream.read(2 if version == (1, 0) else 4)
+    if int.from_bytes(length, "little") > LONGEST_HEADER:  # NumPy would read it first and then refuse it
+        raise Unusable(f"its header has more than {LONGEST_HEADER:,} bytes")
+    head = io.BytesIO(length + stream.read(int.from_bytes(length, "little")))
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
+    shape, fortran, dtype = read(head)
     if dtype.hasobject:
         raise Unusable("it holds Python objects, which are never loaded: save plain numbers and strings")
     return shape, fortran, dtype

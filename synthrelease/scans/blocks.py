@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_VALUES = 2**28  # values of one decoded file or image; beyond it a header is taken for a decompression bomb
+from synthrelease import store
+
 MOST_CHANNELS = 8
 EMPTY_BELOW = 0.01  # a slice of a volume with less foreground than this share holds no anatomy
 LEVEL = 51  # grey levels per label: 0, 51 (NCR, label 1), 102 (ED, label 2), 204 (ET, label 4)
@@ -67,14 +68,14 @@ def default_names(channels: int, *, colour: bool = False) -> tuple[str, ...]:
 
 
 def check_size(*shape: int) -> None:
-    """Refuse an empty or an absurdly large image before its pixels are decoded."""
+    """Refuse an empty image, or one beyond `store.largest`, before its pixels are decoded."""
     if min(shape, default=0) < 1:
         raise Unusable(f"it has no pixels (shape {shape})")
     count = 1
     for length in shape:  # Python integers: NumPy's product would wrap around
         count *= int(length)
-    if count > MOST_VALUES:
-        raise Unusable(f"it declares {count:,} values, more than {MOST_VALUES:,}: too large to be a scan")
+    if count > store.largest():
+        raise Unusable(store.too_large(count))
 
 
 def stored_type(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,14 @@ from pathlib import Path
 
 from synthrelease import store
 from synthrelease.errors import ScanError
-from synthrelease.image_set import ImageRow, ImageSet, ImageSetWriter, is_image_set, open_set
+from synthrelease.image_set import ImageRow, ImageSet, is_image_set, open_set
+from synthrelease.image_writer import ImageSetWriter
 from synthrelease.progress import Progress
 from synthrelease.scans.files import SUBJECTS_FILE, Listing, list_sources
 from synthrelease.scans.importing import LEFT_OUT, Reading, ahead, import_files, refuse_unmatched
 from synthrelease.scans.subjects import compiled, refuse_nameless, subject_finder
 
+_LOG = logging.getLogger(__name__)
 STEP_VERSION = 1  # raise it when the same files would give other pixels, ids or subjects
 IMAGES_AT_ONCE = 64
 
@@ -75,8 +78,9 @@ def _cached(into: Path) -> ImageSet | None:
     if not into.is_dir():
         return None
     try:
-        return open_set(into)
+        return open_set(into, check_content=True)
     except ScanError:  # a damaged cache costs time, never an answer
+        _LOG.warning("A damaged entry of the cache (%s) is made again.", into.name)
         shutil.rmtree(into)
         return None
 

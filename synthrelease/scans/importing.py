@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthrelease.errors import ScanError
-from synthrelease.image_set import MASK, ImageRow, ImageSet, ImageSetWriter, Unread, is_image_set, open_set
+from synthrelease.image_set import MASK, ImageRow, ImageSet, Unread, is_image_set, open_set
+from synthrelease.image_writer import ImageSetWriter
 from synthrelease.progress import Progress
 from synthrelease.scans import brats
 from synthrelease.scans.blocks import Block, Unusable

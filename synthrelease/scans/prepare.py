@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthrelease import store
-from synthrelease.errors import ScanError, StoreError
-from synthrelease.image_set import ImageRow, ImageSet, ImageSetWriter, Unread, is_image_set, open_set
+from synthrelease.errors import IntegrityError, ScanError, StoreError
+from synthrelease.image_set import ImageRow, ImageSet, Unread, is_image_set, open_set
+from synthrelease.image_writer import ImageSetWriter
 from synthrelease.progress import Progress
 from synthrelease.scans import split
 from synthrelease.scans.cohort import Cohort, Volume, load_subject, open_cohort
@@ -65,13 +66,14 @@ def prepare_cohort(
     """
     found = open_cohort(cohort, settings.subject_pattern, progress)
     roles, unlisted = _roles(found, settings, lists)
-    _claim(out, _made_from(found, settings, roles))
     results: dict[str, ImageSet] = {}
     with ExitStack() as stack:
+        stack.enter_context(store.one_writer(out))
+        _claim(out, _made_from(found, settings, roles))
         writers: dict[str, ImageSetWriter] = {}
         for role, subjects in roles.items():
             if is_image_set(out / role):
-                results[role] = open_set(out / role)
+                results[role] = _finished(out / role)
             elif subjects:
                 writers[role] = stack.enter_context(ImageSetWriter(out / role, found.channels, found.voxel_size))
         first = next(role for role, subjects in roles.items() if subjects)
@@ -105,13 +107,20 @@ def _made_from(found: Cohort, settings: PrepareSettings, roles: Mapping[str, tup
     }
 
 
+def _finished(folder: Path) -> ImageSet:
+    try:
+        return open_set(folder, check_content=True)
+    except ScanError as error:
+        raise IntegrityError(error.problem, f"Remove {folder} and run the same command again.") from error
+
+
 def _claim(out: Path, made_from: dict[str, Any]) -> None:
     """Write what the folder is made from, or refuse if it was begun from something else."""
     record = out / "made_from.json"
     if record.is_file():
         try:
             before = json.loads(record.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreError(f"{record} is damaged: {error}", "Choose another --out folder.") from error
         if not isinstance(before, dict):
             raise StoreError(f"{record} is damaged: it holds no record.", "Choose another --out folder.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,8 +14,17 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from synthrelease import store
 from synthrelease.scans import arrays, volumes
 from synthrelease.scans.blocks import Block, Unusable, check_size, checked, default_names, label_levels
+from synthrelease.scans.unpacking import (
+    DEFLATE_AT_MOST,
+    LZMA_AT_MOST,
+    Deflate,
+    Lzma,
+    Unpacker,
+    check_unpacked,
+)
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 TIFF = {".tif", ".tiff"}
@@ -24,6 +33,8 @@ DICOM = {".dcm", ".dicom", ".ima"}
 STACKS = {".npy", ".npz"}
 KNOWN = PICTURES | TIFF | NIFTI | DICOM | STACKS
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF, NIfTI (.nii, .nii.gz), DICOM, NPY and NPZ"
+_TIFF_DEFLATE, _TIFF_LZMA = (8, 32946), 34925
+_ONE_AT_A_TIME = threading.Lock()
 _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "MPO")
 
 
@@ -141,14 +152,24 @@ def _mask_picture(path: Path) -> NDArray[Any]:
 
 
 def _open_picture(path: Path) -> Image.Image:
-    with warnings.catch_warnings():  # the size is checked here, against our own limit
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    _refuse_large_webp(path)
+    with _ONE_AT_A_TIME:  # opening reads headers only; Pillow's own limit, one for all threads, could not be raised
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             image = Image.open(path, formats=_PILLOW_FORMATS)
-        except Image.DecompressionBombError as error:
-            raise Unusable("it is too large to be a scan (decompression bomb)") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
     check_size(image.height, image.width, len(image.getbands()))
     return image
+
+
+def _refuse_large_webp(path: Path) -> None:
+    """Pillow allocates a WebP's whole canvas, twice, when it opens the file."""
+    with path.open("rb") as file:
+        head = file.read(30)
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 30:
+        width, height = (1 + int.from_bytes(head[at : at + 3], "little") for at in (24, 27))
+        check_size(height, width, 4)
 
 
 def _refuse_deep_colour(path: Path) -> None:
@@ -166,12 +187,33 @@ def _tiff_pages(path: Path) -> list[NDArray[Any]]:
         axes = {page.axes for page in pages}
         if not axes <= {"YX", "YXS", "SYX"}:
             raise Unusable(f"its axes are {sorted(axes)}, expected pages of grey or RGB images")
+        for page in pages:
+            _refuse_bomb(tiff, page)
         try:
             arrays_ = [page.asarray() for page in pages]
         except ValueError:  # a compression that tifffile leaves to a package we do not need otherwise
             return _tiff_by_pillow(path)
         arrays_ = [np.moveaxis(a, 0, 2) if p.axes == "SYX" else a for a, p in zip(arrays_, pages, strict=True)]
     return [_opaque(page) for page in arrays_]
+
+
+def _refuse_bomb(tiff: tifffile.TiffFile, page: Any) -> None:
+    """Tifffile unpacks each strip whole, whatever size the page declares."""
+    kinds: dict[int, Callable[[], Unpacker]] = {
+        **dict.fromkeys(_TIFF_DEFLATE, lambda: Deflate(15)),
+        _TIFF_LZMA: Lzma,
+    }
+    unpacker = kinds.get(int(page.compression))
+    packed = sum(int(count) for count in page.databytecounts)
+    if unpacker is None or packed * (LZMA_AT_MOST if unpacker is Lzma else DEFLATE_AT_MOST) <= store.largest():
+        return
+
+    def strips() -> Iterator[Iterator[bytes]]:
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            tiff.filehandle.seek(offset)
+            yield iter([tiff.filehandle.read(count)])
+
+    check_unpacked(strips(), unpacker)
 
 
 def _opaque(page: NDArray[Any]) -> NDArray[Any]:
@@ -187,8 +229,8 @@ def _tiff_by_pillow(path: Path) -> list[NDArray[Any]]:
         pages = []
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
+            check_size(number + 1, image.height, image.width, len(image.getbands()))
             pages.append(_opaque(np.array(image)))
-        check_size(len(pages), *pages[0].shape)
     return pages
 
 

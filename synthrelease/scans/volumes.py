@@ -13,10 +13,17 @@ import nibabel as nib
 import numpy as np
 import pydicom
 from nibabel import orientations
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.openers import Opener
 from numpy.typing import NDArray
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from synthrelease.scans.blocks import MOST_CHANNELS, Block, Unusable, check_size, default_names
+from synthrelease.scans.unpacking import Deflate, check_unpacked
 
+MOST_EXTENSIONS = 64 << 20  # bytes between header and pixels: packed zeros would be read for hours
+_LONGEST_HEAD = 540  # bytes: of NIfTI-2; NIfTI-1 has 348
 _AXES = orientations.axcodes2ornt(("L", "P", "S"))
 
 
@@ -32,7 +39,7 @@ def read_nifti(path: Path) -> Block:
 
 def oriented(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
     """Return a NIfTI volume (row, column, slice, channel) in the orientation above, and its voxel size in mm."""
-    image: Any = nib.load(path)
+    image = _opened(path)
     shape = tuple(int(n) for n in image.shape)
     if len(shape) == 2:
         shape = (*shape, 1)
@@ -49,9 +56,27 @@ def oriented(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
     return np.swapaxes(volume, 0, 1), _voxel_size(image, turn)
 
 
+def _opened(path: Path) -> Any:
+    """Return a NIfTI image whose pixels are not read yet.
+
+    Extensions between header and pixels are skipped: nibabel would read them whole, whatever size they declare.
+    """
+    with Opener(path) as file:
+        head = file.read(_LONGEST_HEAD)
+    of_second = 540 in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+    kind: Any = nib.Nifti2Image if of_second else nib.Nifti1Image
+    header = kind.header_class(head[: 540 if of_second else 348])
+    offset = int(header["vox_offset"])
+    if not 0 <= offset <= MOST_EXTENSIONS:
+        raise Unusable(
+            f"its pixels begin at byte {offset:,}; more than {MOST_EXTENSIONS:,} bytes before them are refused"
+        )
+    return kind(ArrayProxy(path, header), header.get_best_affine(), header)
+
+
 def nifti_geometry(path: Path) -> tuple[tuple[int, int], tuple[float, float, float]]:
     """Return height and width of the oriented axial slices and mm per voxel, from the header alone."""
-    image: Any = nib.load(path)
+    image = _opened(path)
     if len(image.shape) < 3:
         raise Unusable(f"it has shape {tuple(image.shape)}, expected three axes")
     turn = _turn(image)
@@ -80,6 +105,7 @@ def read_dicom(path: Path) -> Block:
 
     Frames keep their own orientation. A single-frame file is one image, numbered by its instance number.
     """
+    _refuse_deflate_bomb(path)
     data = pydicom.dcmread(path)
     if "PixelData" not in data:
         raise Unusable("this DICOM file holds no image")
@@ -100,6 +126,15 @@ def read_dicom(path: Path) -> Block:
         return Block(pixels, names, "volume", tuple(range(frames)), voxel_size=_spacing(data))
     number = int(data.get("InstanceNumber", 0) or 0)
     return Block(pixels, names, "picture", (number,), voxel_size=_spacing(data))
+
+
+def _refuse_deflate_bomb(path: Path) -> None:
+    """Pydicom unpacks a deflated data set whole before it looks at any size."""
+    about = read_file_meta_info(path)
+    if about.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        with path.open("rb") as file:
+            file.seek(144 + int(about.get("FileMetaInformationGroupLength", 0)))  # preamble, DICM, and that element
+            check_unpacked([iter(lambda: file.read(1 << 20), b"")], lambda: Deflate(-15))
 
 
 def _spacing(data: Any) -> tuple[float, float, float]:

@@ -63,7 +63,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep_last: int = 2) -> Path:
         try:
             _write(partial, checkpoint)
             if final.exists():  # a resumed run comes by again
-                shutil.rmtree(final)
+                _remove(final)
             partial.replace(final)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -95,7 +95,14 @@ def _write(partial: Path, checkpoint: Checkpoint) -> None:
 
 def _write_tensors(path: Path, tensors: Tensors) -> str:
     # Cloned, because safetensors refuses tensors that share memory.
-    save_file({name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}, path)
+    copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    try:
+        save_file(copies, path)
+    except SafetensorError as error:
+        raise StoreError(
+            f"{path.name} cannot be written: {error}.",
+            "Free some space or choose another place, then go on with --resume: earlier checkpoints are kept.",
+        ) from error
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     return store.sha256_of(path)
@@ -160,7 +167,7 @@ def mark_best(folder: Path, checkpoint: Path, *, metric: str, value: float) -> b
 def _best_entry(folder: Path) -> dict[str, Any] | None:
     try:
         entry = json.loads((folder / BEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     fits = isinstance(entry, dict) and {"checkpoint", "metric", "value"} <= entry.keys()
     return entry if fits and Path(entry["checkpoint"]).name == entry["checkpoint"] else None
@@ -172,7 +179,15 @@ def _prune(folder: Path, keep_last: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for path in saved(folder)[:-keep_last]:
         if path != chosen:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint; it loses its name first, so that a run killed meanwhile leaves no half of one."""
+    gone = path.with_name(f".{path.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    path.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def load(path: Path) -> Checkpoint:
@@ -205,11 +220,14 @@ def scalars_of(path: Path) -> dict[str, Any]:
 def _state(path: Path) -> dict[str, Any]:
     try:
         about = json.loads((path / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, f"{STATE} cannot be read") from error
     wanted = {"format", "step", "networks", "optimisers", "scalars", "files"}
     if not isinstance(about, dict) or not wanted <= about.keys():
         raise _damaged(path, f"{STATE} lacks entries")
+    kinds = {"step": int, "networks": list, "optimisers": dict, "scalars": dict, "files": dict}
+    if not all(isinstance(about[name], kind) for name, kind in kinds.items()):
+        raise _damaged(path, f"{STATE} holds entries of another kind")
     if about["format"] != FORMAT:
         raise StoreError(
             f"{path.name} has format {about['format']}; this version reads {FORMAT}.", "Use the version that wrote it."
@@ -277,7 +295,7 @@ def read_model(folder: Path) -> dict[str, Any]:
         raise StoreError(
             f"{folder} is no trained generator: it has no {MODEL}.", "Name the folder given to `train --out`."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{folder / MODEL} cannot be read: {error}", "Restore it from a copy.") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT or "generator" not in about:
         raise StoreError(f"{folder / MODEL} is not a description this version reads.", "Restore it from a copy.")

@@ -14,7 +14,8 @@ from synthrelease import seeds
 from synthrelease.errors import AuditError
 from synthrelease.features.extract import BLOCK, features_of
 from synthrelease.features.interface import ExtractorInfo, NonFiniteFeatureError
-from synthrelease.image_set import ImageRow, ImageSet, ImageSetWriter, from_arrays
+from synthrelease.image_set import ImageRow, ImageSet, from_arrays
+from synthrelease.image_writer import ImageSetWriter
 from synthrelease.progress import Silent
 
 INFO = ExtractorInfo("columns", "columns-1", None, "nothing", mirror_invariant=False)

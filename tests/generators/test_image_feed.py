@@ -12,7 +12,8 @@ import torch
 
 from synthrelease.errors import ScanError, SettingsError
 from synthrelease.generators.image_feed import ImageFeed, fitted
-from synthrelease.image_set import MASK, ImageRow, ImageSet, ImageSetWriter, from_arrays
+from synthrelease.image_set import MASK, ImageRow, ImageSet, from_arrays
+from synthrelease.image_writer import ImageSetWriter
 
 LITTLE = 3 * 16 * 8 * 8 * 2  # bytes: three groups of two chunks of 8 px, one channel
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from audit_helpers import images_of, masks_of, names_of, run_cli
 
-from synthrelease.image_set import ImageRow, ImageSetWriter, open_set
+from synthrelease.image_set import ImageRow, open_set
+from synthrelease.image_writer import ImageSetWriter
 
 
 @pytest.mark.parametrize(

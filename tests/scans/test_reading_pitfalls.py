@@ -165,7 +165,7 @@ def test_a_sparse_npy_is_refused_before_its_pixels_are_read(shape, tmp_path, cac
     with (tmp_path / "in" / "bomb.npy").open("wb") as file:
         npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         file.truncate(int(np.prod(shape)) + 128)  # holes: the disk holds a few bytes
-    monkeypatch.setattr("synthrelease.scans.blocks.MOST_VALUES", 1_000_000)
+    monkeypatch.setenv("SYNTHRELEASE_LARGEST", "1_000_000")
     monkeypatch.setattr(np, "load", lambda *args, **options: pytest.fail("its pixels were opened"))
 
     unread = opened(tmp_path / "in", cache).unread

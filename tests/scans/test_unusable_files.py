@@ -56,7 +56,7 @@ def test_a_picture_of_one_value_and_a_decompression_bomb_are_unread(tmp_path, ca
     flat(tmp_path / "in")
     write_png(tmp_path / "in" / "flat.png", np.full((16, 16), 9, np.uint8))
     write_png(tmp_path / "in" / "bomb.png", np.zeros((1200, 1200), np.uint8))
-    monkeypatch.setattr("synthrelease.scans.blocks.MOST_VALUES", 1_000_000)
+    monkeypatch.setenv("SYNTHRELEASE_LARGEST", "1_000_000")
 
     reasons = {item.image_id: item.reason for item in opened(tmp_path / "in", cache).unread}
 

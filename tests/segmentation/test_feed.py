@@ -11,7 +11,8 @@ import torch
 from segmentation_helpers import reader_of, tumours
 
 from synthrelease.errors import SegmentationError
-from synthrelease.image_set import ImageRow, ImageSetWriter, from_arrays
+from synthrelease.image_set import ImageRow, from_arrays
+from synthrelease.image_writer import ImageSetWriter
 from synthrelease.segmentation.augmentation import AugmentSettings
 from synthrelease.segmentation.feed import MixedFeed, Reader, standardised
 from synthrelease.segmentation.labels import labels_of
