@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from synthrelease import store
 from synthrelease.elsewhere import elsewhere
 from synthrelease.errors import ScanError
+from synthrelease.object_storage import address_of, is_file, read_text
 
 FORMAT = 1
 IMAGES_PER_CHUNK = 16
@@ -145,18 +147,19 @@ def from_arrays(
 
 
 def is_image_set(folder: Path) -> bool:
-    """Say whether ``folder`` is a prepared image set."""
-    return (folder / "set.json").is_file() and (folder / "index.csv").is_file()
+    """Say whether ``folder`` is a prepared image set, on this machine or on object storage."""
+    return is_file(folder / "set.json") and is_file(folder / "index.csv")
 
 
 def open_set(folder: Path, *, check_content: bool = False) -> ImageSet:
     """Open a prepared image set; with ``check_content``, compare its pixels with the recorded SHA-256."""
     try:
-        about = json.loads((folder / "set.json").read_text(encoding="utf-8"))
-        with (folder / "index.csv").open(newline="", encoding="utf-8", errors="surrogatepass") as file:
-            rows = tuple(_row_from(entry) for entry in csv.DictReader(file))
-        store.refuse_foreign_array(folder / "images.zarr", IMAGES_PER_CHUNK)
-        pixels = zarr.open_array(folder / "images.zarr", mode="r", zarr_format=3)
+        about = json.loads(read_text(folder / "set.json"))
+        table = csv.DictReader(io.StringIO(read_text(folder / "index.csv"), newline=""))
+        rows = tuple(_row_from(entry) for entry in table)
+        store.refuse_foreign_array(read_text(folder / "images.zarr" / "zarr.json"), IMAGES_PER_CHUNK)
+        place = folder / "images.zarr"
+        pixels = zarr.open_array(address_of(place) or place, mode="r", zarr_format=3)
         images = ImageSet(
             channels=tuple(map(store.text, about["channels"])),
             rows=rows,

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from synthrelease import __version__
 from synthrelease.errors import DecisionError, IntegrityError, ScanError, SettingsError
 from synthrelease.image_set import MASK, ImageRow, ImageSet, from_arrays, is_image_set
+from synthrelease.object_storage import absolute
 from synthrelease.progress import Progress
 from synthrelease.records import AuditRecord, MadeWith
 from synthrelease.release_records import Source, Sources
@@ -91,7 +92,7 @@ def open_role(folder: Path, settings: AuditSettings, cache: Path, progress: Prog
         progress=progress,
         must_match=False,
     )
-    images = _with_text_names(replace(images, folder=folder.resolve()))  # the user's, not the cache's
+    images = _with_text_names(replace(images, folder=absolute(folder)))  # the user's, not the cache's
     if not real and settings.subject_pattern is None and not is_image_set(folder):
         return _without_subjects(images)
     return images
@@ -157,7 +158,7 @@ class _Chosen:
 
 
 def _source(folder: Path, images: ImageSet) -> Source:
-    return Source(path=str(folder.absolute()), content=images.content)
+    return Source(path=str(absolute(folder)), content=images.content)
 
 
 def _unchanged(source: Source, settings: AuditSettings, cache: Path, progress: Progress, *, real: bool) -> ImageSet:

@@ -19,6 +19,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from synthrelease.errors import SettingsError, StoreError
+from synthrelease.object_storage import refuse_writing
 
 _LOG = logging.getLogger(__name__)
 Made = TypeVar("Made")
@@ -71,14 +72,14 @@ def too_large(count: int, what: str = "it declares") -> str:
     )
 
 
-def refuse_foreign_array(place: Path, images: int) -> None:
+def refuse_foreign_array(described: str, images: int) -> None:
     """Raise ValueError unless a Zarr array (n, c, h, w) is stored as image sets are: other codecs might run code.
 
     Args:
-        place: Folder of the array.
+        described: Text of the array's zarr.json.
         images: Most images a chunk.
     """
-    about = json.loads((place / "zarr.json").read_text(encoding="utf-8"))
+    about = json.loads(described)
     chunk = about["chunk_grid"]["configuration"]["chunk_shape"]
     codecs = {codec["name"] for codec in about["codecs"]}
     if about["zarr_format"] != 3 or about["data_type"] not in _NUMBERS or not codecs <= _CODECS or chunk[0] > images:
@@ -105,6 +106,7 @@ def three_numbers(values: Iterable[float]) -> tuple[float, float, float]:
 
 def private_folder(folder: Path) -> Path:
     """Create ``folder`` readable by its owner alone and return it."""
+    refuse_writing(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(PRIVATE)

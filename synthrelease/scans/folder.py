@@ -14,6 +14,7 @@ from synthrelease import store
 from synthrelease.errors import ScanError
 from synthrelease.image_set import ImageRow, ImageSet, is_image_set, open_set
 from synthrelease.image_writer import ImageSetWriter
+from synthrelease.object_storage import address_of
 from synthrelease.progress import Progress
 from synthrelease.scans.files import SUBJECTS_FILE, Listing, list_sources
 from synthrelease.scans.importing import LEFT_OUT, Reading, ahead, import_files, refuse_unmatched
@@ -55,6 +56,12 @@ def open_images(
     folder = Path(folder)
     if is_image_set(folder):
         return _prepared(folder, subject_pattern, exclude, cache, needs_subject=needs_subject, must_match=must_match)
+    url = address_of(folder)
+    if url is not None:
+        raise ScanError(
+            f"{url} is no prepared image set.",
+            "From object storage only image sets are read: make one with `synthrelease prepare`, and copy it there.",
+        )
     _refuse_lookalikes(folder)
     listing = list_sources(folder, exclude)
     finder = subject_finder(listing, pattern, needs_subject=needs_subject)
