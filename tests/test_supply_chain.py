@@ -94,6 +94,25 @@ print("resumed", len(kinds), "and a segmenter:", (home / "segmenter" / "SEGMENTE
 """
 
 
+PUBLISHED = """
+from pathlib import Path
+import torch
+from test_inception import reference
+from test_radimagenet import LAYOUTS, Case
+from synthrelease.features.inception import open_inception
+from synthrelease.features.radimagenet import open_network
+home = Path(sys.argv[1])
+torch.save(reference()[1], home / "inception.pth")
+files = [(one, Case(one, form, home).path) for one, form in LAYOUTS]
+for watching in (False, True):
+    for one, path in files:
+        open_network(one, path)
+    open_inception(home / "inception.pth")
+watching = False
+print("opened", len(files) + 1, "seen", seen)
+"""
+
+
 def watched(code: str, place: Path) -> subprocess.CompletedProcess[str]:
     paths = [ROOT, ROOT / "docs", *(ROOT / "tests" / part for part in ("", "report", "features", "real"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
@@ -107,6 +126,14 @@ def test_reading_every_kind_of_file_runs_no_code(tmp_path):
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().endswith("seen []")
+
+
+@pytest.mark.slow
+def test_opening_weights_in_every_published_layout_runs_no_code(tmp_path):
+    done = watched(PUBLISHED, tmp_path)
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip().endswith("opened 9 seen []")
 
 
 @pytest.mark.slow

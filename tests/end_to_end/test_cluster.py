@@ -59,6 +59,7 @@ def test_an_audit_on_a_cluster_is_the_audit_of_one_process(folders, cluster, cac
     assert differ == []
 
 
+@pytest.mark.slow
 def test_a_measurement_on_a_cluster_is_that_of_one_process(folders, cluster, caches, tmp_path) -> None:
     settings = MeasureSettings(extractors=("copy-encoder",), parts=3)
     roles = {"real": folders["train"], "synthetic": folders["synthetic"], "holdout": folders["holdout"]}

@@ -80,7 +80,7 @@ def npz_of_huge_images(path: Path) -> None:
 
 
 def npz_with_a_huge_header(path: Path) -> None:
-    member(path, "images.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**31 - 1), GIB)
+    member(path, "images.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**26 - 1), GIB // 16)
 
 
 def nifti(path: Path, *, shape: tuple[int, ...] = (64, 64, 8), offset: int = 352, extension: int = 0) -> None:
