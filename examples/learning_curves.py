@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ NARROW = {  # networks half as wide as `small`, so that each takes minutes
     "diffusion": {"width": 16},
 }
 POINTS = 8  # of each curve
+DIFFUSION_POINTS = 2  # drawing the images of one takes more than a minute
 BRIGHT = "green"  # the FLAIR of these files
 BATCHES = {"stylegan3": 8}  # more steps in the same time: its layers are the slowest
 BATCH = 16
@@ -72,7 +74,7 @@ def curve(name: str, sets: Path, out: Path, kimg: float, resolution: int) -> dic
     options |= {"resolution": resolution, "batch": batch, "best": "fd", "judged_images": samples_of(name)}
     options |= {"changes": NARROW[name]}
     options |= {"learning_rate": 1e-3, "average_decay": 0.995} if diffusion else {}
-    every = int(kimg * 1000 / batch / (3 if diffusion else POINTS))
+    every = math.ceil(kimg * 1000 / batch / (DIFFUSION_POINTS if diffusion else POINTS))
     begun = time.perf_counter()
     study.train(name, steps=1, **options)  # the first point of the curve
     study.train(name, kimg=kimg, checkpoint_every=every, sample_every=every, **options)
@@ -84,11 +86,17 @@ def curve(name: str, sets: Path, out: Path, kimg: float, resolution: int) -> dic
         "generator": name,
         "kimg": kimg,
         "minutes": round(minutes, 1),
+        "minutes_of_steps": round(kimg * 1000 / pace(rows) / 60, 1),
         "curve": points,
         "fall": points[0][1] / min(value for _, value in points[1:]),
         "agreement": mask_agreement(open_set(out / f"{name}-samples")),
         "off_level_share_of_tumour": record.mask.off_level_share_of_tumour if record.mask else None,
     }
+
+
+def pace(rows: list[dict[str, Any]]) -> float:
+    """Return images a second: the median over the log, so that drawing the images that are measured does not count."""
+    return float(np.median([row["images_per_second"] for row in rows if "images_per_second" in row]))
 
 
 def samples_of(name: str) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthrelease import __version__, opening, seeds, store
+from synthrelease import __version__, memory, opening, seeds, store
 from synthrelease.errors import AuditError, SplitError
 from synthrelease.image_set import ImageSet
 from synthrelease.progress import SILENT, Progress
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # these load torch
     from synthrelease.metrics.quality import Value
 
 QUALITY, PAGE = "quality.json", "quality.html"
+RESIDENT, COPIES = 1_000_000_000, 13  # bytes of libraries; copies of the larger table that the dearest measure makes
+ROWS = 4096  # of features that are looked at together
 SHOWN = 8  # random synthetic images on the page, each with its nearest real image
 NO_HEAD = (
     "Not computable: this extractor has no class probabilities, and no RadImageNet head is published. Give one with "
@@ -234,23 +236,32 @@ def _of_features(
     from synthrelease.metrics import quality
 
     width = tables["real"].shape[1] - view.classes
-    real, synthetic = tables["real"][:, :width], tables["synthetic"][:, :width]
-    comparison = quality.Comparison(real, synthetic, sets.groups, settings.seed, settings.parts)
+    of_all = quality.Comparison(
+        tables["real"][:, :width], tables["synthetic"][:, :width], sets.groups, settings.seed, settings.parts
+    )
+    rows = {role: quality.rows_at_most(len(t), settings.compared, settings.seed, role) for role, t in tables.items()}
+    groups, few = sets.groups[rows["real"]], {role: table[rows[role]] for role, table in tables.items()}
+    largest = max(len(table) for table in few.values()) * width * 4
+    what = f"Measuring {max(map(len, few.values())):,} images of {width:,} features"
+    memory.at_once(1, RESIDENT, COPIES * largest, what, "lower --compared")
+    comparison = quality.Comparison(
+        few["real"][:, :width], few["synthetic"][:, :width], groups, settings.seed, settings.parts
+    )
     extractor = view.extractor.info.name
     known = _is_published_inception(view)
     suffix = f"_{extractor}"
     short = "" if known else suffix
     steps: list[Callable[[], list[Value]]] = [
-        lambda: quality.measure_frechet(comparison, f"fid{short}"),
+        lambda: quality.measure_frechet(of_all, f"fid{short}"),
         lambda: quality.measure_extrapolated(comparison, f"fd_infinity{suffix}"),
         lambda: quality.measure_kernel(comparison, f"kid{short}"),
         lambda: quality.measure_coverage(comparison, suffix),
         lambda: quality.measure_vendi(comparison, f"vendi{suffix}"),
         lambda: quality.measure_memorisation(comparison, f"mifid{suffix}"),
-        lambda: _score(sets, view, tables, settings, f"is{short}"),
+        lambda: _score(groups, view, few, settings, f"is{short}"),
     ]
     if "holdout" in tables:
-        held = tables["holdout"][:, :width]
+        held = few["holdout"][:, :width]
         names = (f"fld{suffix}", f"fld_gap{suffix}")
         steps.append(lambda: quality.measure_likelihood(comparison, held, names))
     found: list[Value] = []
@@ -262,7 +273,7 @@ def _of_features(
 
 
 def _score(
-    sets: Sets, view: View, tables: dict[str, NDArray[Any]], settings: MeasureSettings, name: str
+    groups: NDArray[Any], view: View, tables: dict[str, NDArray[Any]], settings: MeasureSettings, name: str
 ) -> list[Value]:
     """Return the inception score from the extractor's own head or the user's; "not computable" where there is none."""
     from synthrelease.features.heads import head_width, read_head
@@ -284,7 +295,7 @@ def _score(
     else:
         counts = len(tables["synthetic"]), len(tables["real"])
         return [quality.Value(name, "inception_score", None, *counts, note=NO_HEAD)]
-    comparison = quality.Comparison(real, synthetic, sets.groups, settings.seed, settings.parts)
+    comparison = quality.Comparison(real, synthetic, groups, settings.seed, settings.parts)
     found = quality.measure_score(comparison, name)
     return [replace(value, note=f"{value.note} {note}".strip()) for value in found]
 
@@ -342,10 +353,15 @@ def _finite(number: float | None) -> float | None:
 def _neighbours(tables: dict[str, NDArray[Any]], view: View, seed: int) -> list[tuple[int, int]]:
     """Return random synthetic images, each with its nearest real one in a view's features."""
     width = tables["real"].shape[1] - view.classes
-    made, real = tables["synthetic"][:, :width], np.asarray(tables["real"][:, :width], dtype=np.float64)
+    made, real = tables["synthetic"][:, :width], tables["real"][:, :width]
     count = min(SHOWN, len(made))
     chosen = np.sort(seeds.named(seed, "shown").choice(len(made), count, replace=False))
-    return [(int(row), int(((real - made[row]) ** 2).sum(axis=1).argmin())) for row in chosen]
+    near = np.empty((count, len(real)))
+    for start in range(0, len(real), ROWS):
+        part = np.asarray(real[start : start + ROWS], dtype=np.float64)
+        for place, row in enumerate(chosen):
+            near[place, start : start + ROWS] = ((part - made[row]) ** 2).sum(axis=1)
+    return [(int(row), int(found)) for row, found in zip(chosen, near.argmin(axis=1), strict=True)]
 
 
 def _pictures(sets: Sets, pair: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -122,6 +122,12 @@ class MeasureSettings(Settings):
     seed: int = Field(default=0, ge=0, description="Of halves, parts, subsets and pairs")
     parts: int = Field(default=5, ge=0, le=50, description="Parts that are left out in turn for intervals; 0: none")
     pairs: int = Field(default=200, ge=2, le=10_000, description="Most pairs behind the likeness of images of a set")
+    compared: int = Field(
+        default=50_000,
+        ge=100,
+        description="Most images of each set behind measures that compare images with images; drawn once by the seed. "
+        "The Frechet distance, spectra and masks take all",
+    )
 
 
 def _in_words(cls: type[BaseModel], item: Any) -> str:

@@ -19,6 +19,15 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     monkeypatch.setenv("SYNTHRELEASE_KEYS", str(tmp_path_factory.mktemp("keys") / "user"))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real test images (`lgg/`, `brats/`), or skip: they are never part of the project."""

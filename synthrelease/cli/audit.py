@@ -10,7 +10,7 @@ import click
 
 from synthrelease.cli.cluster import cluster_option
 from synthrelease.cli.console import ConsoleProgress
-from synthrelease.cli.setting import largest
+from synthrelease.cli.setting import largest, memory_limit
 from synthrelease.errors import ExitCode
 from synthrelease.records import AuditRecord, Finding
 from synthrelease.settings import AuditSettings
@@ -64,6 +64,7 @@ NEXT = {
 @click.option("--train-encoder", is_flag=True, help="Train the copy encoder on your train images first (minutes).")
 @click.option("--no-parts", is_flag=True, help="Skip the search on patches and tumours.")
 @cluster_option
+@memory_limit
 @largest
 @click.option("--json", "as_json", is_flag=True, help="Print the record on stdout.")
 def command(

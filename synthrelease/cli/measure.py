@@ -10,7 +10,7 @@ import click
 
 from synthrelease.cli.cluster import cluster_option
 from synthrelease.cli.console import ConsoleProgress
-from synthrelease.cli.setting import largest
+from synthrelease.cli.setting import largest, memory_limit
 from synthrelease.release_records import Measurement, QualityRecord
 from synthrelease.settings import MeasureSettings
 
@@ -48,8 +48,16 @@ Images = click.Path(path_type=Path)
 @click.option("--subject-pattern", metavar="REGEX", help="Searched in the relative path; group 1 is the subject.")
 @click.option("--exclude", multiple=True, metavar="PATH", help="Leave out a file by its relative path.")
 @click.option("--seed", default=0, show_default=True, help="Of halves, parts, subsets and pairs.")
+@click.option(
+    "--compared",
+    default=50_000,
+    show_default=True,
+    type=click.IntRange(min=100),
+    help="Most images of each set behind all measures but the Frechet distance, spectra and masks, which take all.",
+)
 @click.option("--no-intervals", is_flag=True, help="Skip the intervals, which cost ten times the rest.")
 @cluster_option
+@memory_limit
 @largest
 @click.option("--json", "as_json", is_flag=True, help="Print the record on stdout.")
 def command(

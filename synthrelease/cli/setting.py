@@ -1,4 +1,4 @@
-"""Options that several commands share: `--set NAME=VALUE`, and `--largest VALUES`."""
+"""Options that several commands share: `--set NAME=VALUE`, `--largest VALUES` and `--memory SIZE`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 import click
 
-from synthrelease import store
+from synthrelease import memory, store
 
 
 class SettingChange(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
@@ -44,3 +44,20 @@ largest = click.option(
     f"[default: {store.LARGEST_VALUES}, or ${store.LARGEST}]",
 )
 """The option `--largest`, of every command that reads images made by others."""
+
+
+def _set_memory(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        size = memory.read_size(value)
+        os.environ[memory.MEMORY] = str(size)  # workers are processes of their own and inherit it
+
+
+memory_limit = click.option(
+    "--memory",
+    metavar="SIZE",
+    expose_value=False,
+    callback=_set_memory,
+    help="Memory that this process may take, e.g. 8GB: less is then done side by side, with the same answers; too "
+    f"little is an error. [default: 80 % of the machine's, or ${memory.MEMORY}]",
+)
+"""The option `--memory`, of the commands that read whole sets."""

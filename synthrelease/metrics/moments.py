@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,28 @@ class Moments:
         return Moments(count, mean, between)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a feature table, read when they are needed; a copy of them only where an array is asked for."""
+
+    table: npt.NDArray[Any]
+    rows: npt.NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and width."""
+        return len(self.rows), int(self.table.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> npt.NDArray[Any]:
+        return np.asarray(self.table[self.rows[part]])
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self.table[self.rows], dtype=dtype)
+
+
 def moments(features: npt.ArrayLike) -> Moments:
     """Return the moments of a feature table (n, d), n >= 1, read a block at a time and summed in float64.
 
@@ -52,7 +75,7 @@ def moments(features: npt.ArrayLike) -> Moments:
     return of_checked(table)
 
 
-def of_checked(table: npt.NDArray[np.generic]) -> Moments:
+def of_checked(table: npt.NDArray[np.generic] | Rows) -> Moments:
     """Return the moments of a table that `checked_tables` has passed.
 
     Each block is centred on its own mean and joined as `+` joins, but into one triangle of one matrix: a symmetric

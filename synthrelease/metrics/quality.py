@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from synthrelease import seeds
 from synthrelease.errors import AuditError
-from synthrelease.metrics.checks import FloatArray, IntArray
+from synthrelease.metrics.checks import FloatArray, IntArray, checked_tables
 from synthrelease.metrics.coverage import precision_recall_density_coverage
 from synthrelease.metrics.extrapolation import frechet_distance_extrapolated
 from synthrelease.metrics.frechet import (
@@ -23,7 +23,7 @@ from synthrelease.metrics.inception_score import inception_score
 from synthrelease.metrics.jackknife import PARTS, jackknife_interval, parts_of
 from synthrelease.metrics.kernel import kernel_distance
 from synthrelease.metrics.likelihood import feature_likelihood_divergence
-from synthrelease.metrics.moments import moments, together
+from synthrelease.metrics.moments import Rows, of_checked, together
 from synthrelease.metrics.vendi import vendi_score
 
 Table = npt.NDArray[Any]
@@ -83,18 +83,25 @@ class Comparison:
         """There are two subjects or more, so that there are two halves."""
         return min(len(self.first), len(self.second)) >= 2
 
-    def real_parts(self) -> list[Table]:
+    def real_parts(self) -> list[Rows]:
         """Return the real table in parts of whole subjects."""
         return _cut(self.real, parts_of(self.groups, max(self.parts, 1), seeds.named(self.seed, "real parts")))
 
-    def synthetic_parts(self) -> list[Table]:
+    def synthetic_parts(self) -> list[Rows]:
         """Return the synthetic table in parts."""
         each = np.arange(len(self.synthetic))
         return _cut(self.synthetic, parts_of(each, max(self.parts, 1), seeds.named(self.seed, "synthetic parts")))
 
 
-def _cut(table: Table, part: IntArray) -> list[Table]:
-    return [table[part == number] for number in range(int(part.max(initial=0)) + 1)]
+def _cut(table: Table, part: IntArray) -> list[Rows]:
+    return [Rows(table, np.flatnonzero(part == number)) for number in range(int(part.max(initial=0)) + 1)]
+
+
+def rows_at_most(count: int, most: int, seed: int, role: str) -> IntArray | slice:
+    """Return which of ``count`` images stand for all where at most ``most`` are compared; all where there are fewer."""
+    if count <= most:
+        return slice(None)
+    return np.sort(seeds.named(seed, f"compared {role}").choice(count, most, replace=False))
 
 
 def measure_pair(
@@ -111,7 +118,10 @@ def measure_pair(
     def statistic(real: Sequence[Any], synthetic: Sequence[Any]) -> FloatArray:
         return np.array(of_tables(np.concatenate(real), np.concatenate(synthetic)), dtype=np.float64)
 
-    return _values(comparison, names, statistic, comparison.real_parts(), comparison.synthetic_parts(), of_tables)
+    def of_halves(first: Rows, second: Rows) -> Sequence[float]:
+        return of_tables(np.asarray(first), np.asarray(second))
+
+    return _values(comparison, names, statistic, comparison.real_parts(), comparison.synthetic_parts(), of_halves)
 
 
 def _values(
@@ -120,7 +130,7 @@ def _values(
     statistic: Statistic,
     real: Sequence[Any],
     synthetic: Sequence[Any],
-    of_tables: Callable[[Table, Table], Sequence[float]],
+    of_halves: Callable[[Rows, Rows], Sequence[float]],
 ) -> list[Value]:
     counts = len(comparison.synthetic), len(comparison.real)
     try:
@@ -133,10 +143,10 @@ def _values(
     except AuditError as error:
         notes.append(f"No interval: {_reason(error)}")
     if comparison.halved:
-        half = comparison.real[comparison.first]
+        half = Rows(comparison.real, comparison.first)
         try:
-            floor = of_tables(half, comparison.real[comparison.second])
-            matched = of_tables(half, comparison.synthetic[comparison.few])
+            floor = of_halves(half, Rows(comparison.real, comparison.second))
+            matched = of_halves(half, Rows(comparison.synthetic, comparison.few))
         except AuditError as error:
             notes.append(f"No floor: {_reason(error)}")
             floor = None
@@ -162,25 +172,31 @@ def _values(
 
 
 def measure_frechet(comparison: Comparison, name: str) -> list[Value]:
-    """Return the Frechet distance; where images outnumber features from moments of parts, each image read once."""
-    real, synthetic = comparison.real_parts(), comparison.synthetic_parts()
+    """Return the Frechet distance; where images outnumber features from moments of parts, so that no table is held."""
     names = [(name, "frechet_distance")]
+    width = comparison.real.shape[1]
 
     def of_tables(first: Table, second: Table) -> list[float]:
         return [frechet_distance(real=first, synthetic=second)]
 
-    if min(len(comparison.real), len(comparison.synthetic)) <= comparison.real.shape[1]:
+    if min(len(comparison.real), len(comparison.synthetic)) <= width:
         return measure_pair(comparison, names, of_tables)
 
     def of_moments(first: Sequence[Any], second: Sequence[Any]) -> FloatArray:
         return np.array([frechet_from_moments(real=together(first), synthetic=together(second))])
 
+    def of_halves(first: Rows, second: Rows) -> list[float]:
+        if min(len(first), len(second)) <= width:
+            return of_tables(np.asarray(first), np.asarray(second))
+        return [frechet_from_moments(real=of_checked(first), synthetic=of_checked(second))]
+
     try:
-        cut = [[moments(part) for part in side] for side in (real, synthetic)]
+        checked_tables(real=comparison.real, synthetic=comparison.synthetic)
     except AuditError as error:
         counts = len(comparison.synthetic), len(comparison.real)
         return [Value(name, "frechet_distance", None, *counts, note=_reason(error))]
-    return _values(comparison, names, of_moments, cut[0], cut[1], of_tables)
+    cut = [[of_checked(part) for part in side] for side in (comparison.real_parts(), comparison.synthetic_parts())]
+    return _values(comparison, names, of_moments, cut[0], cut[1], of_halves)
 
 
 def measure_kernel(comparison: Comparison, name: str) -> list[Value]:

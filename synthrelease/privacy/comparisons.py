@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from synthrelease import metrics, seeds
 from synthrelease.errors import SynthreleaseError
 from synthrelease.metrics.table import METRICS, Metric
-from synthrelease.privacy.gallery import Frame, prepared_set
+from synthrelease.privacy.gallery import Frame, prepared_rows
 from synthrelease.privacy.roles import Roles as AuditedRoles
 from synthrelease.records import Comparison
 
@@ -45,7 +45,7 @@ class Roles:
             train_subjects=roles.train.subjects[rows["train"]],
             synthetic=tables["synthetic"][rows["synthetic"]],
             holdout=tables["holdout"][rows["holdout"]] if "holdout" in rows else None,
-            pixels={role: prepared_set(images, frame, role).images[rows[role]] for role, images in roles.named()},
+            pixels={role: prepared_rows(images, frame, rows[role]).images for role, images in roles.named()},
         )
 
 

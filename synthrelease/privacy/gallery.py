@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from synthrelease import store
+from synthrelease import memory, store
 from synthrelease.features.analysis import VERSION as ANALYSIS_VERSION
 from synthrelease.features.analysis import analysis_images, analysis_masks
 from synthrelease.features.extract import features_of
@@ -21,15 +22,17 @@ from synthrelease.features.interface import Extractor
 from synthrelease.image_set import MASK, ImageSet
 from synthrelease.privacy import confirmation, parts
 from synthrelease.privacy.confirmation import Matches, Prepared, keep_to_one_thread, one_thread_each
-from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening, nearest_across, shards_of, union
+from synthrelease.privacy.neighbours import Index, Whitening, nearest_across, shards_of, union
 from synthrelease.privacy.neighbours import Queries as Described
-from synthrelease.privacy.parts import PartMatches, PatchSearch, TumourSearch
+from synthrelease.privacy.parts import New, PartMatches, PatchSearch, PatchTables, TumourSearch, TumourTables
 from synthrelease.privacy.queries import Queries, of_set
+from synthrelease.privacy.tables import Whitened, kept, kept_whitened
 from synthrelease.progress import SILENT, Advance, Progress
 from synthrelease.workers import HERE, Workers
 
 PREPARE_BLOCK = 128
-SCREEN_VERSION = 1
+RESIDENT, BLOCK_MEMORY = 1_000_000_000, 500_000_000  # bytes: of libraries and results, and of each block in hand
+SCREEN_VERSION = 2
 LEAST_SHARD = 4096  # train rows: smaller shards cost more in travel than they save in search
 Span = tuple[int, int]
 Made = TypeVar("Made")
@@ -85,30 +88,47 @@ class Gallery:
         self.with_parts = with_parts
 
     @cached_property
-    def whitenings(self) -> list[Whitening]:
-        """One per extractor."""
-        return [fit_whitening(features) for features in self.features]
+    def whitened(self) -> list[Whitened]:
+        """The features that are searched, one table per extractor."""
+        known = zip(self.extractors, self.features, strict=True)
+        return [kept_whitened(self.frame.cache, features, self._shaped, e.info) for e, features in known]
 
     @cached_property
     def searches(self) -> list[tuple[Extractor, Whitening, Index]]:
         """One whitened index per extractor."""
-        known = zip(self.extractors, self.whitenings, self.features, strict=True)
-        return [(extractor, whiten, Index(whiten(features))) for extractor, whiten, features in known]
-
-    @cached_property
-    def boxes(self) -> parts.Boxes:
-        """Tumour boxes (n, 4) of the train images; zeros where there is none."""
-        return _boxes_of(self.images, self.frame)
+        known = zip(self.extractors, self.whitened, strict=True)
+        return [(extractor, table.whitening, Index(table.features)) for extractor, table in known]
 
     @cached_property
     def patches(self) -> PatchSearch:
         """The search on patches."""
-        return PatchSearch(self.prepared)
+
+        def make(new: New) -> PatchTables:
+            with self.frame.progress.task("Describing patches of train images", len(self.images)) as advance:
+                return PatchTables.of(self.prepared, new, advance)
+
+        made_from = [confirmation.VERSION, parts.VERSION, self._shaped]
+        return PatchSearch(self.prepared, kept(self.frame.cache, "patches", made_from, PatchTables, make))
 
     @cached_property
     def tumours(self) -> TumourSearch:
         """The search on tumours."""
-        return TumourSearch(self.prepared, self.boxes)
+
+        def make(new: New) -> TumourTables:
+            return TumourTables.of(self.prepared, _boxes_of(self.images, self.frame), new)
+
+        made_from = [confirmation.VERSION, parts.VERSION, self._shaped]
+        return TumourSearch(self.prepared, kept(self.frame.cache, "tumours", made_from, TumourTables, make))
+
+    @property
+    def boxes(self) -> parts.Boxes:
+        """Tumour boxes (n, 4) of the train images; zeros where there is none."""
+        return self.tumours.tables.boxes
+
+    @property
+    def _shaped(self) -> object:
+        """What shapes any table of these train images."""
+        return [ANALYSIS_VERSION, self.images.content, self.images.channels, self.frame.channels, self.frame.size]
 
     @property
     def key(self) -> object:
@@ -169,15 +189,15 @@ class Gallery:
         k, whole, with_parts = what
         workers = self.frame.workers
         job = ScreenJob(self.images, self.extractors, self.frame, self.with_parts, queries, with_parts)
-        whitenings = self.whitenings if whole else []
+        whitenings = [table.whitening for table in self.whitened] if whole else []
         found: list[NDArray[np.int64]] = []
         parts_of = list(workers.each(ScreenJob.describe, job, [(span, whitenings, k) for span in todo]))
-        for place, whiten in enumerate(whitenings):
+        for place, table in enumerate(self.whitened if whole else ()):
             features = np.concatenate([part[place].features for part in parts_of])
             flipped = [part[place].mirrored for part in parts_of]
             mirrored = None if flipped[0] is None else np.concatenate([part for part in flipped if part is not None])
             rows = max(LEAST_SHARD, -(-len(self.images) // workers.count))
-            shards = shards_of(whiten(self.features[place]), rows)
+            shards = shards_of(table.features, rows)
             found.append(nearest_across(shards, Described(features, k, mirrored), workers)[0])
         pieces, first = [], 0
         for span in todo:
@@ -277,8 +297,10 @@ def _keep_block(folder: Path, span: Span, found: dict[str, Any]) -> None:
 
 
 def side_by_side(work: Callable[[tuple[int, int]], int], spans: Iterable[tuple[int, int]]) -> Iterator[int]:
-    """Yield what ``work`` returns for each span, in order; spans run on as many threads as torch may use."""
-    with one_thread_each() as workers, ThreadPoolExecutor(workers, initializer=keep_to_one_thread) as pool:
+    """Yield what ``work`` returns for each span, in order; spans run on as many threads as torch and memory allow."""
+    with contextlib.ExitStack() as stack:
+        count = memory.at_once(stack.enter_context(one_thread_each()), RESIDENT, BLOCK_MEMORY, "The search")
+        pool = stack.enter_context(ThreadPoolExecutor(count, initializer=keep_to_one_thread))
         try:
             yield from pool.map(work, spans)
         finally:
@@ -326,6 +348,13 @@ def prepared_set(images: ImageSet, frame: Frame, role: str = "train") -> Prepare
 
     made_from = [confirmation.VERSION, queries.key]
     return store.kept(frame.cache, "prepared", made_from, make, read)
+
+
+def prepared_rows(images: ImageSet, frame: Frame, rows: NDArray[np.int64]) -> Prepared:
+    """Return some rows of a set ready for confirmation, in the order given, without preparing the others."""
+    blocks = (rows[start : start + PREPARE_BLOCK] for start in range(0, len(rows), PREPARE_BLOCK))
+    made = [confirmation.prepare(frame.prepare(images.read(block.tolist(), frame.channels))) for block in blocks]
+    return Prepared(*(np.concatenate([getattr(part, f.name) for part in made]) for f in fields(Prepared)))
 
 
 def _boxes_of(images: ImageSet, frame: Frame) -> parts.Boxes:

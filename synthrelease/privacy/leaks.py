@@ -166,7 +166,6 @@ def representative(
         random: source of folds, of the subsample above 3,000 images, and of permutations.
         permutations: at least 99.
     """
-    features = np.concatenate([train_features, holdout_features])
     subjects = np.array([f"t{s}" for s in train_subjects] + [f"h{s}" for s in holdout_subjects])
     names, codes, counts = subject_codes(subjects)
     member = np.array([name[0] == "t" for name in names])
@@ -174,7 +173,9 @@ def representative(
         raise AuditError("Comparing train and holdout needs 2 subjects in each.", "Give more subjects.")
     kept = _subsample(codes, counts, random)
     labels = np.concatenate([member[None, :], random.permuted(np.tile(member, (permutations, 1)), axis=1)])
-    scores = _left_out_scores(features[kept].astype(np.float64), codes[kept], labels, random)
+    of_train, of_holdout = kept[kept < len(train_features)], kept[kept >= len(train_features)] - len(train_features)
+    features = np.concatenate([train_features[of_train], holdout_features[of_holdout]]).astype(np.float64)
+    scores = _left_out_scores(features, codes[kept], labels, random)
     aucs = _weighted_aucs(scores, labels[:, codes[kept]], equal_weights(codes[kept]))
     auc, null = float(aucs[0]), aucs[1:]
     p = float((1 + (null >= auc - 1e-12).sum()) / (1 + permutations))

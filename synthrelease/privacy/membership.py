@@ -7,6 +7,8 @@ many slices of each.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +29,9 @@ _SubjectWeights = NDArray[np.bool_] | NDArray[np.int64]
 _CONTROL_SPLITS = 20
 _BLOCK = 4_000_000
 """Numbers held at once in one block of distances or of draws: 32 MB."""
+
+_ROWS = 16_384
+"""Rows of features that are compared at once: 128 MiB of 2,048 features."""
 
 _ROC_POINTS = 200
 
@@ -69,8 +74,8 @@ def attack(
         AuditError: features fitted on train, a subject in both roles, or non-finite features.
     """
     _refuse(fitted_on, features_name, train_subjects, holdout_subjects)
-    real: Features = np.concatenate([train_features, holdout_features])
-    if not (np.isfinite(real).all() and np.isfinite(synthetic_features).all()):
+    real = (train_features, holdout_features)
+    if not all(np.isfinite(part).all() for table in (*real, synthetic_features) for part in _parts(table)):
         raise AuditError("Features are not finite.", "Exclude the images that failed, by name.")
     cohort = _Cohort.of(train_subjects, holdout_subjects)
     images = _WeightedRanks.of(-_nearest(real, synthetic_features), cohort.codes, cohort.counts)
@@ -185,7 +190,7 @@ def _refuse(fitted_on: str, features_name: str, train_subjects: Labels, holdout_
 
 
 def _control(
-    real: Features, cohort: _Cohort, control_features: Features | None, random: np.random.Generator
+    real: tuple[Features, Features], cohort: _Cohort, control_features: Features | None, random: np.random.Generator
 ) -> float | None:
     """Return the AUC of the same attack with strangers in place of the synthetic images: 0.5 up to noise."""
     if control_features is not None:
@@ -197,32 +202,46 @@ def _control(
     if len(strangers) < FEWEST_CONTROL_SUBJECTS:
         return None
     theirs = ~cohort.member[cohort.codes]
-    to_stranger = _distance_to_each(real, real[theirs], cohort.codes[theirs])
+    halves = [random.permutation(len(strangers))[: len(strangers) // 2] for _ in range(_CONTROL_SPLITS)]
+    to_half = _distance_to_each_half(real, halves, cohort.codes[theirs])
     found = []
-    for _ in range(_CONTROL_SPLITS):
-        half = random.permutation(len(strangers))[: len(strangers) // 2]
-        ranks = _WeightedRanks.of(-to_stranger[:, half].min(axis=1), cohort.codes, cohort.counts)
+    for half, distance in zip(halves, to_half, strict=True):
+        ranks = _WeightedRanks.of(-distance, cohort.codes, cohort.counts)
         tested = ~cohort.member
         tested[strangers[half]] = False
         found.append(ranks.auc(cohort.member[None, :], tested[None, :])[0])
     return float(np.mean(found))
 
 
-def _distance_to_each(real: Features, strangers: Features, codes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return each image's squared distance to the nearest image of each stranger: (n, strangers)."""
+def _distance_to_each_half(
+    real: tuple[Features, Features], halves: Sequence[NDArray[np.int64]], codes: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return each image's squared distance to the nearest image of each half of the strangers: (halves, n).
+
+    Args:
+        real: Features of train and of the strangers.
+        halves: Strangers, by the place of their code among the strangers' codes.
+        codes: (k,) code of each image of a stranger.
+    """
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
-    references = np.asarray(strangers[order], dtype=np.float64)
+    references = np.asarray(real[1][order], dtype=np.float64)
     middle = references.mean(axis=0)
     references = references - middle
     squares = (references**2).sum(axis=1)
-    found = np.empty((len(real), len(starts)))
-    step = max(1, _BLOCK // max(len(references), real.shape[1]))
-    for start in range(0, len(real), step):
-        block = np.asarray(real[start : start + step], dtype=np.float64) - middle
+    found = []
+    step = max(1, _BLOCK // max(len(references), references.shape[1]))
+    for part in (part for table in real for part in _parts(table, step)):
+        block = np.asarray(part, dtype=np.float64) - middle
         squared = (block**2).sum(axis=1)[:, None] + squares - 2 * block @ references.T
-        found[start : start + step] = np.minimum.reduceat(squared, starts, axis=1)
-    return found
+        to_stranger = np.minimum.reduceat(squared, starts, axis=1)
+        found.append(np.stack([to_stranger[:, half].min(axis=1) for half in halves]))
+    return np.concatenate(found, axis=1)
+
+
+def _parts(table: Features, rows: int = _ROWS) -> Iterator[Features]:
+    for start in range(0, len(table), rows):
+        yield table[start : start + rows]
 
 
 def _tpr_at(roc: NDArray[np.float64], false_rate: float, subjects_holdout: int) -> float | None:
@@ -243,6 +262,10 @@ def _thinned(roc: NDArray[np.float64]) -> NDArray[np.float64]:
     return thinned
 
 
-def _nearest(queries: Features, references: Features) -> NDArray[np.float64]:
-    """Return each query's Euclidean distance to its nearest reference: (n,)."""
-    return nearest(np.asarray(queries, np.float64), np.asarray(references, np.float64))[0][:, 0]
+def _nearest(real: tuple[Features, Features], references: Features) -> NDArray[np.float64]:
+    """Return each image's Euclidean distance to its nearest reference: (n,), train first."""
+    found = []
+    for queries in (part for table in real for part in _parts(table)):
+        parts = (nearest(np.asarray(queries), np.asarray(part))[0][:, 0] for part in _parts(references))
+        found.append(functools.reduce(np.minimum, parts))
+    return np.concatenate(found)

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours with FAISS, and the whitening that makes descriptors comparable.
+"""Exact nearest neighbours, and the whitening that makes descriptors comparable.
 
 Distances come back in float64 from the features themselves: float32 searches rank well, but on features far from the
 origin their squared distance of an exact copy can be 12 instead of 0.
@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from synthrelease.errors import AuditError
+from synthrelease.privacy.searching import Search, fastest
 from synthrelease.workers import HERE, Workers
 
 BLOCK = 4096  # queries at once: memory is O(BLOCK x width), never queries x references
+PART = 16_384  # references at once
+SPARE = 4  # neighbours more than wanted, from which the exact distance chooses: float32 may swap the last ones
+FAR = 0.25  # share of the features' mean square that their mean may make up; from there on they are centred
 WIDTH = 128  # dimensions that whitening keeps
 RIDGE = 0.03  # of the largest deviation: directions of noise are not blown up to the size of anatomy
 
 Features = NDArray[np.float32]
+Number = TypeVar("Number", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -54,16 +59,22 @@ def fit_whitening(train: Features, width: int = WIDTH) -> Whitening:
 
 
 class Index:
-    """Exact L2 search over reference features (n, d)."""
+    """Exact L2 search over reference features (n, d), which may be mapped from a file: no copy of them is held.
 
-    def __init__(self, references: Features, mean: Features | None = None) -> None:
-        if not np.isfinite(references).all():
-            raise AuditError("Reference features hold NaN or infinity.", "Check the images named in the log.")
+    Features that lie far from the origin are centred, a part at a time, because float32 would lose their differences.
+    """
+
+    def __init__(self, references: Features, mean: Features | None = None, search: Search | None = None) -> None:
         self.references = references
         self.mean = mean_of(references) if mean is None else mean  # of all references, where these are some of them
-        self._flat = faiss.IndexFlatL2(references.shape[1])
-        for start in range(0, len(references), BLOCK):
-            self._flat.add(np.ascontiguousarray(references[start : start + BLOCK] - self.mean))
+        length = 0.0
+        for part in self._parts():
+            squares = np.einsum("nd,nd->n", part, part, dtype=np.float64)
+            if not np.isfinite(squares).all():
+                raise AuditError("Reference features hold NaN or infinity.", "Check the images named in the log.")
+            length += float(squares.sum())
+        self._search = search or fastest()
+        self._is_far = len(references) * float(np.square(self.mean, dtype=np.float64).sum()) > FAR * length
 
     def nearest(
         self, queries: Features, k: int, mirrored: Features | None = None
@@ -86,14 +97,24 @@ class Index:
             rows[start:stop], distances[start:stop] = found, far
         return rows, distances
 
+    def _parts(self) -> Iterator[Features]:
+        for start in range(0, len(self.references), PART):
+            yield self.references[start : start + PART]
+
     def _block(self, queries: Features, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        _, rows = self._flat.search(np.ascontiguousarray(queries - self.mean), k)
+        wanted = min(k + SPARE, len(self.references))
+        looked_for = np.ascontiguousarray(queries - self.mean if self._is_far else queries)
+        best: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+        for number, part in enumerate(self._parts()):
+            there = np.ascontiguousarray(part - self.mean if self._is_far else part)
+            far, rows = self._search.nearest(number, there, looked_for, min(wanted, len(there)))
+            best = [_merged([*best, (rows + number * PART, far)], wanted)]
+        rows = best[0][0]
         exact = np.empty(rows.shape)
-        for column in range(k):
+        for column in range(rows.shape[1]):
             difference = queries - self.references[rows[:, column]]
             exact[:, column] = np.sqrt(np.einsum("nd,nd->n", difference, difference, dtype=np.float64))
-        order = np.argsort(exact, axis=1, kind="stable")
-        return np.take_along_axis(rows, order, 1), np.take_along_axis(exact, order, 1)
+        return _merged([(rows, exact)], k)
 
 
 def mean_of(references: Features) -> Features:
@@ -163,8 +184,8 @@ def nearest_across(
 
 
 def _merged(
-    found: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    found: Sequence[tuple[NDArray[np.int64], NDArray[Number]]], k: int
+) -> tuple[NDArray[np.int64], NDArray[Number]]:
     """Return the k nearest of several lists of different references; of equals the one that comes first."""
     rows = np.concatenate([rows for rows, _ in found], axis=1)
     distances = np.concatenate([far for _, far in found], axis=1)

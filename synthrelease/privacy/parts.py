@@ -6,17 +6,20 @@ orientations. Tumours are the mask's bounding boxes, brought to one size, search
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from synthrelease.privacy import alignment
 from synthrelease.privacy.confirmation import SIZE, Prepared, local_correlation
 from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening
+from synthrelease.progress import Advance
 
-VERSION = "parts-4"
+VERSION = "parts-5"
 PATCH = 28  # pixels of 64: large enough to belong to one patient, small enough to be pasted
 STRIDE = 6  # pixels: a pasted square of half the side then holds a whole patch wherever it lies
 PLACES = tuple((top, left) for top in range(0, 37, STRIDE) for left in range(0, 37, STRIDE))
@@ -27,10 +30,13 @@ TUMOUR_MARGIN = 1.4  # box side over the mask's: the rim belongs to the tumour
 SMALLEST_TUMOUR = 7.0  # pixels of 64; smaller ones hold too little to recognise
 CROP = 32  # pixels to which a tumour's box is brought
 PORTION = 512
+PATCH_WIDTH = TUMOUR_WIDTH = 64  # dimensions that whitening keeps
 FITTED_ON = 400  # images, evenly spread: some ten thousand patches fix 64 directions
+TUMOURS_FITTED_ON = 20_000  # at least, where there are more, and less than twice as many
 SHOWN = 96  # pixels of a part in the report
 
 Boxes = NDArray[np.float32]  # (n, 4): top, left, bottom, right in pixels of 64
+New = Callable[[str, tuple[int, ...], DTypeLike], NDArray[Any]]  # (name, shape, type): a table of zeros to fill
 
 
 @dataclass(frozen=True)
@@ -55,32 +61,104 @@ def no_matches(count: int) -> PartMatches:
     )
 
 
+def in_memory(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return zeros to fill: a table that no file holds."""
+    return np.zeros(shape, dtype)
+
+
+@dataclass(frozen=True)
+class PatchTables:
+    """Whitened train patches, place by place; only the first ``counts`` rows of a place are filled."""
+
+    mean: NDArray[np.float32]  # (d,), of the whitening
+    matrix: NDArray[np.float32]  # (d, w)
+    counts: NDArray[np.int64]  # (places,)
+    rows: NDArray[np.int32]  # (places, n), the train image of each patch
+    features: NDArray[np.float32]  # (places, n, w)
+
+    @classmethod
+    def of(cls, train: Prepared, new: New = in_memory, done: Advance = lambda count: None) -> PatchTables:
+        """Return the tables of train images, read once from the first to the last.
+
+        Args:
+            train: The images, which may be mapped from files.
+            new: Makes an empty table; memory is O(`PORTION`) where it maps them to files.
+            done: Hears how many images are done.
+        """
+        n = len(train)
+        sample = train.take(np.unique(np.linspace(0, n - 1, min(n, FITTED_ON)).astype(np.int64)))
+        described = np.concatenate([table[kept] for table, kept in (_describe_place(sample, at) for at in PLACES)])
+        whitening = fit_whitening(described, PATCH_WIDTH) if len(described) else None
+        counts = new("counts", (len(PLACES),), np.int64)
+        rows = new("rows", (len(PLACES), n), np.int32)
+        width = 0 if whitening is None else whitening.matrix.shape[1]
+        features = new("features", (len(PLACES), n, width), np.float32)
+        for start in range(0, n if whitening else 0, PORTION):
+            chosen = np.arange(start, min(start + PORTION, n))
+            block = train.take(chosen)
+            for number, place in enumerate(PLACES):
+                table, kept = _describe_place(block, place)
+                if whitening is not None and kept.any():
+                    filled = slice(counts[number], counts[number] + kept.sum())
+                    rows[number, filled], features[number, filled] = chosen[kept], whitening(table[kept])
+                    counts[number] = filled.stop
+            done(len(chosen))
+        return cls(*_kept_whitening(whitening, new), counts, rows, features)
+
+
+@dataclass(frozen=True)
+class TumourTables:
+    """Whitened train tumours."""
+
+    mean: NDArray[np.float32]  # (d,), of the whitening
+    matrix: NDArray[np.float32]  # (d, w)
+    boxes: Boxes  # (n, 4), of all train images
+    rows: NDArray[np.int64]  # (m,), the train images with a tumour
+    features: NDArray[np.float32]  # (m, w)
+
+    @classmethod
+    def of(cls, train: Prepared, boxes: Boxes, new: New = in_memory) -> TumourTables:
+        """Return the tables of train images and their tumour boxes; arguments as of `PatchTables.of`."""
+        there = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
+        sample = there[:: max(1, len(there) // TUMOURS_FITTED_ON)]
+        whitening = None
+        if len(there) >= 2:
+            described = [_describe_boxes(train.take(part), boxes[part]) for part in _portions(sample)]
+            whitening = fit_whitening(np.concatenate(described), TUMOUR_WIDTH)
+        width = 0 if whitening is None else whitening.matrix.shape[1]
+        features = new("features", (len(there), width), np.float32)
+        for number, part in enumerate(_portions(there) if whitening else ()):
+            first = number * PORTION
+            if whitening is not None:
+                features[first : first + len(part)] = whitening(_describe_boxes(train.take(part), boxes[part]))
+        known, rows = new("boxes", boxes.shape, np.float32), new("rows", there.shape, np.int64)
+        known[:], rows[:] = boxes, there
+        return cls(*_kept_whitening(whitening, new), known, rows, features)
+
+
+def _kept_whitening(whitening: Whitening | None, new: New) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and matrix in tables of their own; empty ones where nothing could be whitened."""
+    known = whitening or Whitening(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+    mean, matrix = new("mean", known.mean.shape, np.float32), new("matrix", known.matrix.shape, np.float32)
+    mean[:], matrix[:] = known.mean, known.matrix
+    return mean, matrix
+
+
+def _portions(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(rows), PORTION):
+        yield rows[start : start + PORTION]
+
+
 class PatchSearch:
     """Train patches, place by place."""
 
-    def __init__(self, train: Prepared) -> None:
+    def __init__(self, train: Prepared, tables: PatchTables | None = None) -> None:
         self.train = train
-        sample = train.take(np.unique(np.linspace(0, len(train) - 1, min(len(train), FITTED_ON)).astype(np.int64)))
-        tables = [_describe_place(sample, place) for place in PLACES]
-        described = np.concatenate([table[kept] for table, kept in tables])
-        self.whitening = fit_whitening(described, 64) if len(described) else None
-        self.rows: list[NDArray[np.int64]] = []
-        self.indexes: list[Index | None] = []
-        for place in PLACES:
-            rows, whitened = self._whitened(place)
-            self.rows.append(rows)
-            self.indexes.append(Index(whitened) if len(rows) else None)
-
-    def _whitened(self, place: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return which train images have tissue at one place, and their whitened patches, block by block."""
-        rows, tables = [np.zeros(0, np.int64)], [np.zeros((0, 1), np.float32)]
-        for start in range(0, len(self.train), PORTION):
-            chosen = np.arange(start, min(start + PORTION, len(self.train)))
-            table, kept = _describe_place(self.train.take(chosen), place)
-            if self.whitening is not None and kept.any():
-                rows.append(chosen[kept])
-                tables.append(self.whitening(table[kept]))
-        return np.concatenate(rows), np.concatenate(tables[1:]) if len(tables) > 1 else tables[0]
+        self.tables = tables = tables or PatchTables.of(train)
+        self.whitening = Whitening(tables.mean, tables.matrix) if tables.mean.size else None
+        self.indexes = [
+            Index(tables.features[number, :count]) if count else None for number, count in enumerate(tables.counts)
+        ]
 
     def match(self, queries: Prepared) -> PartMatches:
         """Return the best patch match of each query."""
@@ -111,35 +189,30 @@ class PatchSearch:
                 continue
             found, far = index.nearest(self.whitening(described[kept]), 1)
             distance[kept, number] = far[:, 0]
-            rows[kept, number] = self.rows[number][found[:, 0]]
+            rows[kept, number] = self.tables.rows[number][found[:, 0]]
         return distance, rows
 
 
 class TumourSearch:
     """Train tumours, wherever they lie."""
 
-    def __init__(self, train: Prepared, boxes: Boxes) -> None:
-        self.train = train
-        self.boxes = boxes
-        self.rows = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
-        self.whitening: Whitening | None = None
-        if len(self.rows) >= 2:
-            described = _describe_boxes(train.take(self.rows), boxes[self.rows])
-            self.whitening = fit_whitening(described, 64)
-            self.index = Index(self.whitening(described))
+    def __init__(self, train: Prepared, tables: TumourTables) -> None:
+        self.train, self.tables = train, tables
+        self.whitening = Whitening(tables.mean, tables.matrix) if tables.mean.size else None
+        self.index = Index(tables.features) if len(tables.features) else None
 
     def match(self, queries: Prepared, boxes: Boxes) -> PartMatches:
         """Return the best tumour match of each query with a tumour box."""
         there = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
-        if self.whitening is None or not len(there):
+        if self.whitening is None or self.index is None or not len(there):
             return no_matches(len(queries))
         described = self.whitening(_describe_boxes(queries.take(there), boxes[there]))
         found, _ = self.index.nearest(described, 3)
         query = np.repeat(there, 2 * found.shape[1])
-        rows = self.rows[np.repeat(found, 2, axis=1).ravel()]
+        rows = self.tables.rows[np.repeat(found, 2, axis=1).ravel()]
         flipped = np.tile([False, True], len(query) // 2)
         seen = np.where(flipped[:, None], _mirrored(boxes)[query], boxes[query])
-        score, maps = _confirm(queries, self.train, (query, rows), (seen, self.boxes[rows]), flipped, CROP)
+        score, maps = _confirm(queries, self.train, (query, rows), (seen, self.tables.boxes[rows]), flipped, CROP)
         return _best_of(len(queries), query, PartMatches(score, rows, boxes[query], flipped, maps))
 
 

@@ -194,9 +194,8 @@ def _known(
     others = np.flatnonzero(holdout.subjects != own)
     shown, name, score = None, None, None
     if len(others):
-        prepared = prepared_set(holdout, audit.frame, "holdout").take(others)
-        near = nearest_of(confirmation.prepare(seen[None]), prepared)
-        row = int(others[int(near.index[0])])
+        near = nearest_of(confirmation.prepare(seen[None]), prepared_set(holdout, audit.frame, "holdout"), others)
+        row = int(near.index[0])
         shown, name, score = image_of(audit, "holdout", row), holdout.ids[row], float(near.score[0])
     info = PairInfo(
         pair_id=_name(kind, image_id, names[0]),

@@ -11,7 +11,7 @@ from synthrelease.image_set import ImageSet
 from synthrelease.privacy import confirmation, screening
 from synthrelease.privacy.calibration import Thresholds
 from synthrelease.privacy.confirmation import SIZE, Matches, Prepared, confirm
-from synthrelease.privacy.gallery import Frame, Screened, prepared_set
+from synthrelease.privacy.gallery import Frame, Screened, prepared_rows, prepared_set
 from synthrelease.privacy.parts import PartMatches
 from synthrelease.privacy.queries import of_set
 from synthrelease.privacy.remembered import remembered
@@ -141,7 +141,7 @@ def _nearest_of_shown(roles: Roles, rows: NDArray[np.int64], frame: Frame) -> di
     holdout = roles.holdout
 
     def compute() -> list[tuple[int, float]]:
-        queries = prepared_set(roles.synthetic, frame, "synthetic").take(rows)
+        queries = prepared_rows(roles.synthetic, frame, rows)
         matches = nearest_of(queries, prepared_set(holdout, frame, "holdout"))
         return [(int(index), float(score)) for index, score in zip(matches.index, matches.score, strict=True)]
 
@@ -150,12 +150,25 @@ def _nearest_of_shown(roles: Roles, rows: NDArray[np.int64], frame: Frame) -> di
     return {int(row): near for row, near in zip(rows, found, strict=True)}
 
 
-def nearest_of(queries: Prepared, holdout: Prepared) -> Matches:
-    """Return the most similar holdout image of each query, by correlation and then by confirmation."""
+def nearest_of(queries: Prepared, holdout: Prepared, among: NDArray[np.int64] | None = None) -> Matches:
+    """Return the most similar holdout image of each query, by correlation and then by confirmation.
+
+    Args:
+        queries: m images.
+        holdout: The holdout images, which may be mapped from files: they are read a few hundred at a time.
+        among: Rows of the holdout to choose from, in ascending order; None: all.
+    """
     wanted = np.asarray(queries.images, dtype=np.float32)
     wanted = (wanted - wanted.mean((1, 2, 3), keepdims=True)).reshape(len(wanted), -1)
-    likeness = np.concatenate([_likeness(wanted, holdout.images[i : i + 512]) for i in range(0, len(holdout), 512)], 1)
-    return confirm(queries, holdout, np.argsort(-likeness, axis=1, kind="stable")[:, :HOLDOUT_CANDIDATES])
+    among = np.arange(len(holdout)) if among is None else among
+    rows, best = np.zeros((len(wanted), 0), np.int64), np.zeros((len(wanted), 0), np.float32)
+    for start in range(0, len(among), 512):
+        block = among[start : start + 512]
+        best = np.concatenate([best, _likeness(wanted, holdout.images[block])], axis=1)
+        rows = np.concatenate([rows, np.broadcast_to(block, (len(wanted), len(block)))], axis=1)
+        order = np.argsort(-best, axis=1, kind="stable")[:, :HOLDOUT_CANDIDATES]
+        best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
+    return confirm(queries, holdout, rows)
 
 
 def _likeness(wanted: NDArray[np.float32], images: NDArray[np.float16]) -> NDArray[np.float32]:

@@ -96,7 +96,7 @@ def verbs(base: Path, run: Path) -> dict[str, Verb]:
             again=("--resume",),
         ),
         "audit": Verb(
-            _words("audit", "--train", real, "--holdout", holdout, "--synthetic", made, "--out", run / "result", *QUICK)
+            _words("audit", "--train", real, "--holdout", holdout, "--synthetic", made, "--out", run / "result", *WHOLE)
         ),
         "decide": Verb(_words("decide", run / "result", "--policy", "controlled"), copies=("result",)),
         "package": Verb(_words("package", run / "approved", "--out", run / "release", *SAID), copies=("approved",)),
@@ -113,7 +113,8 @@ def _words(*words: object) -> tuple[str, ...]:
 
 
 SPLIT = ("--fractions", "0.5,0.25,0.25", "--foreground", "0.25", "--workers", "1")
-QUICK = ("--extractor", "pixels", "--no-parts", "--image-size", "64")
+WHOLE = ("--extractor", "pixels", "--image-size", "64")
+QUICK = (*WHOLE, "--no-parts")
 
 
 def environment(work: Path, **more: str) -> dict[str, str]:

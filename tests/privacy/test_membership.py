@@ -153,3 +153,32 @@ def test_non_finite_features_are_refused(sets):
 
 def test_the_same_seed_gives_the_same_record(sets):
     assert attack(*sets) == attack(*sets)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_features_mapped_from_files_and_read_in_parts_give_the_same_record(rows, sets, tmp_path, monkeypatch):
+    tables = dict(zip(("train", "holdout"), sets, strict=False)) | {"synthetic": (sets[2], None)}
+    expected = attack(*sets)
+    mapped = {}
+    for name, (features, subjects) in tables.items():
+        np.save(tmp_path / f"{name}.npy", features)
+        mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r"), subjects
+    monkeypatch.setattr(membership, "_parts", lambda table, step=0: original(table, rows))
+
+    assert attack(mapped["train"], mapped["holdout"], mapped["synthetic"][0]) == expected
+
+
+original = membership._parts
+
+
+def test_the_control_is_that_of_all_distances_written_out(sets):
+    train, holdout, _ = sets
+    real = np.concatenate([train[0], holdout[0]])
+    halves = [np.array([0, 3, 5]), np.array([1, 2, 7, 11])]
+    codes = np.repeat(np.arange(12), 4)
+
+    found = membership._distance_to_each_half((train[0], holdout[0]), halves, codes)
+
+    for half, distances in zip(halves, found, strict=True):
+        chosen = np.isin(codes, half)
+        np.testing.assert_allclose(distances, cdist(real, holdout[0][chosen], "sqeuclidean").min(1), atol=1e-9)

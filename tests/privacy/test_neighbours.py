@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthrelease.errors import AuditError
-from synthrelease.privacy import neighbours
+from synthrelease.privacy import neighbours, searching
 from synthrelease.privacy.neighbours import Index, fit_whitening, union
+from synthrelease.privacy.searching import ByProducts, OnProcessor
 
 
 def features(rows, width=16, seed=0, centre=0.0):
@@ -49,6 +51,58 @@ def test_blocks_do_not_change_the_answer(monkeypatch):
 
     np.testing.assert_array_equal(whole[0], pieces[0])
     np.testing.assert_allclose(whole[1], pieces[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("centre", [0.0, 50.0])
+@pytest.mark.parametrize("part", [1, 7, 50])
+def test_parts_of_the_references_do_not_change_the_answer(part, centre, monkeypatch, tmp_path):
+    train, asked = features(50, centre=centre), features(23, seed=1, centre=centre)
+    whole = Index(train).nearest(asked, 4, asked[:, ::-1].copy())
+    monkeypatch.setattr(neighbours, "PART", part)
+    np.save(tmp_path / "train.npy", train)
+    mapped = np.load(tmp_path / "train.npy", mmap_mode="r")
+
+    pieces = Index(mapped).nearest(asked, 4, asked[:, ::-1].copy())
+
+    np.testing.assert_array_equal(whole[0], pieces[0])
+    np.testing.assert_allclose(whole[1], pieces[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("centre", [0.0, 100.0])
+@pytest.mark.parametrize("rows", [3, 4096])
+def test_matrix_products_as_on_a_gpu_find_what_faiss_finds(rows, centre, monkeypatch):
+    monkeypatch.setattr(searching, "QUERIES_AT_ONCE", rows)
+    monkeypatch.setattr(neighbours, "PART", 60)
+    train, asked = features(200, centre=centre), features(23, seed=1, centre=centre)
+    asked[:5] = train[40:45]  # exact copies: their distance is 0 whatever rounding says
+    expected = Index(train, search=OnProcessor()).nearest(asked, 6, asked[:, ::-1].copy())
+
+    index = Index(train, search=ByProducts(torch.device("cpu")))
+    for _ in range(2):  # the second time the parts are there already
+        found = index.nearest(asked, 6, asked[:, ::-1].copy())
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+    assert (found[1][:5, 0] == 0).all()
+
+
+@pytest.mark.gpu
+def test_the_search_on_a_gpu_finds_what_the_processor_finds():
+    train, asked = features(50_000, width=64), features(3000, width=64, seed=1)
+    asked[:5] = train[40:45]
+
+    found, expected = (Index(train, search=who).nearest(asked, 5) for who in (None, OnProcessor()))
+
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_equal_references_come_in_their_order_whatever_the_parts(monkeypatch):
+    train = np.repeat(features(3), 4, axis=0)
+    for part in (100, 5, 1):
+        monkeypatch.setattr(neighbours, "PART", part)
+        rows, distances = Index(train).nearest(train[[4]], 3)
+        assert rows.tolist() == [[4, 5, 6]]
+        assert (distances == 0).all()
 
 
 @pytest.mark.parametrize("centre", [0.0, 100.0, 3000.0])

@@ -7,9 +7,9 @@ import pytest
 from audit_helpers import masks_of, subject
 
 from synthrelease.features.analysis import analysis_images, analysis_masks
-from synthrelease.privacy import parts
+from synthrelease.privacy import parts, tables
 from synthrelease.privacy.confirmation import SIZE, prepare
-from synthrelease.privacy.parts import PatchSearch, TumourSearch, tumour_boxes
+from synthrelease.privacy.parts import PatchSearch, TumourSearch, TumourTables, tumour_boxes
 
 TRAIN, OTHERS = range(8), range(20, 26)
 
@@ -20,6 +20,10 @@ def images(indices):
 
 def masks(indices):
     return analysis_masks(masks_of(indices)[:, 0], 128)
+
+
+def tumour_search(train, boxes):
+    return TumourSearch(train, TumourTables.of(train, boxes))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def patches(train):
 
 @pytest.fixture(scope="module")
 def tumours(train):
-    return TumourSearch(prepare(train), tumour_boxes(masks(TRAIN)))
+    return tumour_search(prepare(train), tumour_boxes(masks(TRAIN)))
 
 
 def pasted(head, source, top, left, side):
@@ -106,7 +110,7 @@ def test_images_without_a_tumour_match_none(train, tumours):
 
 
 def test_a_train_set_without_tumours_or_foreground_matches_nothing(train):
-    none = TumourSearch(prepare(train), np.zeros((len(train), 4), np.float32))
+    none = tumour_search(prepare(train), np.zeros((len(train), 4), np.float32))
     black = np.zeros_like(train[:3])
 
     assert (none.match(prepare(train), tumour_boxes(masks(TRAIN))).score == -1).all()
@@ -134,3 +138,46 @@ def test_the_description_of_a_box_is_the_same_for_its_mirror_image(train):
     images_, flipped = prepare(train[:1]), prepare(np.ascontiguousarray(train[:1, :, :, ::-1]))
 
     np.testing.assert_allclose(parts._describe_boxes(images_, box), parts._describe_boxes(flipped, mirrored), atol=2e-2)
+
+
+@pytest.mark.parametrize("portion", [5, 512])
+def test_tables_on_disk_and_in_portions_are_those_in_memory(portion, train, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "PORTION", portion)
+    prepared, boxes = prepare(train), tumour_boxes(masks(TRAIN))
+    heard = []
+
+    def patch_tables(new):
+        return parts.PatchTables.of(prepared, new, heard.append)
+
+    def tumour_tables(new):
+        return TumourTables.of(prepared, boxes, new)
+
+    for kind, make in ((parts.PatchTables, patch_tables), (TumourTables, tumour_tables)):
+        kept = tables.kept(tmp_path, kind.__name__, "these", kind, make)
+        for name, expected in vars(make(parts.in_memory)).items():
+            np.testing.assert_array_equal(getattr(kept, name), expected, err_msg=name)
+    assert sum(heard) == 2 * len(train)
+
+
+def test_tables_of_train_without_anything_to_search_are_kept_too(train, tmp_path):
+    black = prepare(np.zeros_like(train[:3]))
+
+    patches = tables.kept(tmp_path, "p", "black", parts.PatchTables, lambda new: parts.PatchTables.of(black, new))
+    tumours = tables.kept(
+        tmp_path, "t", "black", TumourTables, lambda new: TumourTables.of(black, np.zeros((3, 4), np.float32), new)
+    )
+
+    assert (PatchSearch(black, patches).match(prepare(train[:2])).score == -1).all()
+    assert (TumourSearch(black, tumours).match(prepare(train[:2]), tumour_boxes(masks(TRAIN)[:2])).score == -1).all()
+
+
+def test_large_tables_are_mapped_and_small_ones_read(train, tmp_path, monkeypatch):
+    prepared = prepare(train)
+    monkeypatch.setattr(tables, "MAPPED", 10_000)
+
+    kept = tables.kept(tmp_path, "p", "these", parts.PatchTables, lambda new: parts.PatchTables.of(prepared, new))
+
+    assert isinstance(kept.features, np.memmap)
+    assert not isinstance(kept.counts, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        kept.features[0] = 0
