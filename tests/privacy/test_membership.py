@@ -162,7 +162,7 @@ def test_features_mapped_from_files_and_read_in_parts_give_the_same_record(rows,
     mapped = {}
     for name, (features, subjects) in tables.items():
         np.save(tmp_path / f"{name}.npy", features)
-        mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r"), subjects
+        mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r", allow_pickle=False), subjects
     monkeypatch.setattr(membership, "_parts", lambda table, step=0: original(table, rows))
 
     assert attack(mapped["train"], mapped["holdout"], mapped["synthetic"][0]) == expected

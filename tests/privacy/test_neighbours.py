@@ -60,7 +60,7 @@ def test_parts_of_the_references_do_not_change_the_answer(part, centre, monkeypa
     whole = Index(train).nearest(asked, 4, asked[:, ::-1].copy())
     monkeypatch.setattr(neighbours, "PART", part)
     np.save(tmp_path / "train.npy", train)
-    mapped = np.load(tmp_path / "train.npy", mmap_mode="r")
+    mapped = np.load(tmp_path / "train.npy", mmap_mode="r", allow_pickle=False)
 
     pieces = Index(mapped).nearest(asked, 4, asked[:, ::-1].copy())
 
