@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from synthrelease import opening, policy, store
+from synthrelease import memory, opening, policy, store
 from synthrelease.decision import keeping, log
 from synthrelease.decision.folder import Evidence
 from synthrelease.errors import SettingsError, SynthreleaseError
@@ -30,6 +30,7 @@ def audited(roles: opening.OpenRoles, settings: AuditSettings, progress: Progres
     """Return what an audit of opened roles found, with the verdict of the audit's own policy."""
     from synthrelease.privacy.audit import audit as run
 
+    memory.blocks_at_once(1)  # too little is said before hours of embedding
     cache = store.cache_folder()
     extractors, unfitted = opening.extractors(settings, roles.train, cache, progress)
     found = run(

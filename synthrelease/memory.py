@@ -10,6 +10,7 @@ from synthrelease.errors import SettingsError
 
 MEMORY = "SYNTHRELEASE_MEMORY"  # environment; --memory sets it for a command and the processes that it starts
 SHARE = 0.8  # of the machine's memory, where nothing is said: the rest belongs to others
+SEARCH_BASE, SEARCH_BLOCK = 1_000_000_000, 500_000_000  # bytes: of libraries and results, and of each block in hand
 _UNITS = {
     "": 1,
     "B": 1,
@@ -73,6 +74,11 @@ def at_once(most: int, base: int, each: int, what: str, remedy: str = "") -> int
             f"Raise --memory or {MEMORY}{remedy and f', or {remedy}'}.",
         )
     return max(1, min(most, int(fit)))
+
+
+def blocks_at_once(most: int) -> int:
+    """Return how many blocks of an audit's queries may be searched side by side, at most ``most``; raises as above."""
+    return at_once(most, SEARCH_BASE, SEARCH_BLOCK, "The search")
 
 
 def _machine() -> int:

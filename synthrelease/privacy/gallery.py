@@ -31,7 +31,6 @@ from synthrelease.progress import SILENT, Advance, Progress
 from synthrelease.workers import HERE, Workers
 
 PREPARE_BLOCK = 128
-RESIDENT, BLOCK_MEMORY = 1_000_000_000, 500_000_000  # bytes: of libraries and results, and of each block in hand
 SCREEN_VERSION = 2
 LEAST_SHARD = 4096  # train rows: smaller shards cost more in travel than they save in search
 Span = tuple[int, int]
@@ -299,7 +298,7 @@ def _keep_block(folder: Path, span: Span, found: dict[str, Any]) -> None:
 def side_by_side(work: Callable[[tuple[int, int]], int], spans: Iterable[tuple[int, int]]) -> Iterator[int]:
     """Yield what ``work`` returns for each span, in order; spans run on as many threads as torch and memory allow."""
     with contextlib.ExitStack() as stack:
-        count = memory.at_once(stack.enter_context(one_thread_each()), RESIDENT, BLOCK_MEMORY, "The search")
+        count = memory.blocks_at_once(stack.enter_context(one_thread_each()))
         pool = stack.enter_context(ThreadPoolExecutor(count, initializer=keep_to_one_thread))
         try:
             yield from pool.map(work, spans)

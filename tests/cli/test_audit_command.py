@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from audit_helpers import run_cli
+from audit_helpers import run_cli, write_role
 
 from synthrelease import cli, study
 from synthrelease.cli import audit as audit_command
@@ -138,6 +138,7 @@ def test_wrong_usage_exits_with_two_and_names_the_option(arguments, word):
         (["--extractor", "pixels", "--weights", "f.pt"], ["takes no weights", "f.pt"]),
         (["--weights", "radimagenet-resnet50=f.pt"], ["not among the extractors", "--extractor radimagenet-resnet50"]),
         (["--extractor", "pixels", "--weights", "x=f.pt"], ["x"]),
+        (["--memory", "plenty"], ["'plenty' is no amount of memory", "8GB"]),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_any_folder_is_read(arguments, words, tmp_path):
@@ -147,6 +148,19 @@ def test_options_that_cannot_be_are_refused_before_any_folder_is_read(arguments,
     assert run.code == 1
     assert all(word in run.err for word in words)
     assert not (tmp_path / "o").exists()
+
+
+def test_memory_that_cannot_hold_a_search_is_refused_before_anything_is_embedded(tmp_path):
+    train, made = write_role(tmp_path / "t", range(2)), write_role(tmp_path / "s", range(4, 6))
+
+    run = run_cli(
+        "audit", "--train", train, "--synthetic", made, "--out", tmp_path / "o", "--memory", "0.5GB", "--json"
+    )
+
+    assert run.code == 1
+    assert run.document["problem"] == "The search needs 1.5 GB of memory, and 0.5 GB are allowed."
+    assert "--memory" in run.document["remedy"]
+    assert "Embedding" not in run.err
 
 
 def test_options_become_settings():
