@@ -221,9 +221,10 @@ def disk_errors(path: Path) -> Iterator[None]:
             "Choose another --out folder, or move that file away.",
         ) from error
     except OSError as error:
-        if error.errno in {27, 28, 30, 36, 122}:  # EFBIG, ENOSPC, EROFS, ENAMETOOLONG, EDQUOT
+        cut_short = error.errno is None and str(error).endswith(" written")  # NumPy's own words for a full disk
+        if cut_short or error.errno in {27, 28, 30, 36, 122}:  # EFBIG, ENOSPC, EROFS, ENAMETOOLONG, EDQUOT
             raise StoreError(
-                f"{path} cannot be written: {error.strerror}.",
+                f"{path} cannot be written: {'No space left on device' if cut_short else error.strerror}.",
                 "Free some space or choose another place, then run the same command again: finished work is kept.",
             ) from error
         raise

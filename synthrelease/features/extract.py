@@ -17,6 +17,7 @@ from synthrelease import store
 from synthrelease.errors import AuditError
 from synthrelease.features.interface import Extractor, NonFiniteFeatureError
 from synthrelease.image_set import ImageSet
+from synthrelease.mapped import new_array
 from synthrelease.progress import SILENT, Progress
 from synthrelease.workers import HERE, Workers
 
@@ -162,7 +163,7 @@ def _join(folder: Path, count: int) -> None:
     files = [_block_file(folder, start) for start in range(0, count, BLOCK)]
     width = np.load(files[0], mmap_mode="r", allow_pickle=False).shape[1]
     with store.atomic_path(folder / "features.npy") as partial:
-        whole = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=(count, width))
+        whole = new_array(partial, (count, width), np.float32)
         for number, file in enumerate(files):
             whole[number * BLOCK : (number + 1) * BLOCK] = np.load(file, allow_pickle=False)
         whole.flush()

@@ -20,6 +20,7 @@ from synthrelease.features.analysis import analysis_images, analysis_masks
 from synthrelease.features.extract import features_of
 from synthrelease.features.interface import Extractor
 from synthrelease.image_set import MASK, ImageSet
+from synthrelease.mapped import new_array
 from synthrelease.privacy import confirmation, parts
 from synthrelease.privacy.confirmation import Matches, Prepared, keep_to_one_thread, one_thread_each
 from synthrelease.privacy.neighbours import Index, Whitening, nearest_across, shards_of, union
@@ -335,9 +336,7 @@ def prepared_set(images: ImageSet, frame: Frame, role: str = "train") -> Prepare
                 block = confirmation.prepare(queries.load(start, stop)[0])
                 for name, part in vars(block).items():
                     if name not in tables:
-                        tables[name] = np.lib.format.open_memmap(
-                            folder / f"{name}.npy", mode="w+", dtype=part.dtype, shape=(len(images), *part.shape[1:])
-                        )
+                        tables[name] = new_array(folder / f"{name}.npy", (len(images), *part.shape[1:]), part.dtype)
                     tables[name][start:stop] = part
                 done(stop - start)
 

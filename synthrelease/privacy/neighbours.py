@@ -23,6 +23,7 @@ PART = 16_384  # references at once
 SPARE = 4  # neighbours more than wanted, from which the exact distance chooses: float32 may swap the last ones
 FAR = 0.25  # share of the features' mean square that their mean may make up; from there on they are centred
 WIDTH = 128  # dimensions that whitening keeps
+FITTED_ON = 10_000  # rows at most, evenly spread: more of them do not move 128 directions
 RIDGE = 0.03  # of the largest deviation: directions of noise are not blown up to the size of anatomy
 
 Features = NDArray[np.float32]
@@ -49,8 +50,7 @@ class Whitening:
 def fit_whitening(train: Features, width: int = WIDTH) -> Whitening:
     """Return the whitening of train features (n, d): PCA to at most ``width`` dimensions, regularised."""
     width = min(width, train.shape[1], max(len(train) - 1, 1))
-    # Beyond some tens of thousands of rows more of them do not move 128 directions.
-    sample = train[:: max(1, len(train) // 20_000)]
+    sample = train[:: -(-len(train) // FITTED_ON)]
     pca = PCA(width, random_state=0).fit(sample)
     deviation = np.sqrt(pca.explained_variance_)
     scale = np.sqrt(pca.explained_variance_ + (RIDGE * deviation[0]) ** 2)

@@ -32,7 +32,7 @@ CROP = 32  # pixels to which a tumour's box is brought
 PORTION = 512
 PATCH_WIDTH = TUMOUR_WIDTH = 64  # dimensions that whitening keeps
 FITTED_ON = 400  # images, evenly spread: some ten thousand patches fix 64 directions
-TUMOURS_FITTED_ON = 20_000  # at least, where there are more, and less than twice as many
+TUMOURS_FITTED_ON = 10_000  # at most, evenly spread
 SHOWN = 96  # pixels of a part in the report
 
 Boxes = NDArray[np.float32]  # (n, 4): top, left, bottom, right in pixels of 64
@@ -120,7 +120,7 @@ class TumourTables:
     def of(cls, train: Prepared, boxes: Boxes, new: New = in_memory) -> TumourTables:
         """Return the tables of train images and their tumour boxes; arguments as of `PatchTables.of`."""
         there = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
-        sample = there[:: max(1, len(there) // TUMOURS_FITTED_ON)]
+        sample = there[:: max(1, -(-len(there) // TUMOURS_FITTED_ON))]
         whitening = None
         if len(there) >= 2:
             described = [_describe_boxes(train.take(part), boxes[part]) for part in _portions(sample)]

@@ -16,11 +16,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from synthrelease import store
 from synthrelease.features.interface import ExtractorInfo
+from synthrelease.mapped import new_array, read_array
 from synthrelease.privacy.neighbours import BLOCK, Whitening, fit_whitening
 from synthrelease.privacy.parts import New
 
 VERSION = 1
-MAPPED = 2**20  # bytes; smaller tables are read
 Table = TypeVar("Table")
 
 
@@ -65,13 +65,13 @@ def kept(cache: Path, name: str, made_from: object, kind: type[Table], make: Cal
             if math.prod(shape) == 0:  # nothing that could be mapped
                 np.save(folder / f"{field}.npy", np.zeros(shape, dtype), allow_pickle=False)
                 return np.zeros(shape, dtype)
-            return np.lib.format.open_memmap(folder / f"{field}.npy", mode="w+", dtype=np.dtype(dtype), shape=shape)
+            return new_array(folder / f"{field}.npy", shape, dtype)
 
         return new
 
     def read(folder: Path) -> Table:
         names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass
-        return kind(*(_read(folder / f"{name}.npy") for name in names))
+        return kind(*(read_array(folder / f"{name}.npy") for name in names))
 
     return store.kept(cache, name, [VERSION, made_from], lambda folder: _flushed(make(on_disk(folder))), read)
 
@@ -86,8 +86,3 @@ def _flushed(tables: object) -> None:
     for table in vars(tables).values():
         if isinstance(table, np.memmap):
             table.flush()
-
-
-def _read(file: Path) -> NDArray[Any]:
-    mapped = file.stat().st_size >= MAPPED
-    return np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from audit_helpers import masks_of, subject
 
+from synthrelease import mapped
 from synthrelease.features.analysis import analysis_images, analysis_masks
 from synthrelease.privacy import parts, tables
 from synthrelease.privacy.confirmation import SIZE, prepare
@@ -173,7 +174,7 @@ def test_tables_of_train_without_anything_to_search_are_kept_too(train, tmp_path
 
 def test_large_tables_are_mapped_and_small_ones_read(train, tmp_path, monkeypatch):
     prepared = prepare(train)
-    monkeypatch.setattr(tables, "MAPPED", 10_000)
+    monkeypatch.setattr(mapped, "MAPPED", 10_000)
 
     kept = tables.kept(tmp_path, "p", "these", parts.PatchTables, lambda new: parts.PatchTables.of(prepared, new))
 
