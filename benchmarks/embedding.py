@@ -41,9 +41,10 @@ def write_set(folder: Path, count: int) -> ImageSet:
     random = np.random.default_rng(0)
     with ImageSetWriter(folder, ("FLAIR",)) as writer:
         for start in range(0, count, 16):
-            coarse = torch.from_numpy(random.random((16, 1, 30, 30), dtype=np.float32))
+            some = min(16, count - start)
+            coarse = torch.from_numpy(random.random((some, 1, 30, 30), dtype=np.float32))
             fine = torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bicubic").clamp(0, 1)
-            rows = [ImageRow(f"{start + i}.png", subject=str(start)) for i in range(16)]
+            rows = [ImageRow(f"{start + i}.png", subject=str(start)) for i in range(some)]
             writer.add(str(start), (255 * fine).byte().numpy(), rows)
         return writer.close()
 
@@ -76,12 +77,12 @@ def from_disk(images: ImageSet, extractor: RadImageNet) -> Clock:
 def bare(extractor: RadImageNet, count: int, memory_format: torch.memory_format) -> Clock:
     """Time the forward pass alone on one ready batch, as often as the set has batches."""
     grey = torch.from_numpy(np.random.default_rng(0).random((BATCH, 1, SIZE, SIZE), dtype=np.float32))
-    batch = prepare(grey, keras=False).to(extractor.device).contiguous(memory_format=memory_format)
-    network = extractor.network.to(memory_format=memory_format)
+    batch = prepare(grey, keras=False).to(extractor.on.device).contiguous(memory_format=memory_format)
+    network = extractor.on.network.to(memory_format=memory_format)
     with torch.inference_mode(), Clock() as clock:
         for _ in range(count // BATCH):
             network(batch).cpu()  # the copy waits for the GPU, where there is one
-    extractor.network.to(memory_format=torch.channels_last)
+    extractor.on.network.to(memory_format=torch.channels_last)
     return clock
 
 
@@ -101,7 +102,7 @@ def main() -> None:
         pairs = [  # side by side, so that a busy machine slows both
             (bare(extractor, chosen.images, fastest), from_disk(images, extractor)) for _ in range(chosen.repeats)
         ]
-    where = f"{extractor.device}, {chosen.threads} of {os.cpu_count()} cores"
+    where = f"{extractor.on.device}, {chosen.threads} of {os.cpu_count()} cores"
     print(f"ResNet-50, {chosen.images} images of {SIZE}x{SIZE}, {where}")
     print(f"{'images per second, median':<28}{'wall':>10}{'processor':>12}")
     for number, name in enumerate(("bare forward pass, memory", "features_of, disk to cache")):

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as nn
 from numpy.typing import NDArray
 
+from synthrelease.features.on_device import bring, without_tf32
+
+CPU = torch.device("cpu")
 VERSION = "canonical-1"
 BLOCK = 256
 _MOMENT_SIZE = 64  # pixels on which position, size and orientation are measured
@@ -20,13 +23,16 @@ _SPREADS = 2.15  # half the frame, in standard deviations of the foreground: an 
 _LARGEST_TURN = math.radians(45)  # beyond it, up and down could be confused
 
 
-def canonical_frame(images: NDArray[np.float32], size: int, blur: float = 0.6) -> NDArray[np.float32]:
+def canonical_frame(
+    images: NDArray[np.float32], size: int, blur: float = 0.6, device: torch.device = CPU
+) -> NDArray[np.float32]:
     """Return images in the canonical frame.
 
     Args:
         images: (n, c, h, w), any scale.
         size: Side of the square result, pixels.
         blur: Standard deviation of the blur after resampling, pixels of the result.
+        device: Where it is computed.
 
     Returns:
         (n, c, size, size): foreground centred, its second moments made alike, its long axis upright;
@@ -35,7 +41,8 @@ def canonical_frame(images: NDArray[np.float32], size: int, blur: float = 0.6) -
     out = np.empty((len(images), images.shape[1], size, size), dtype=np.float32)
     for start in range(0, len(images), BLOCK):
         block = torch.from_numpy(np.ascontiguousarray(images[start : start + BLOCK], dtype=np.float32))
-        out[start : start + BLOCK] = _frame(block, size, blur).numpy()
+        with without_tf32():
+            out[start : start + BLOCK] = _frame(bring(block, device), size, blur).cpu().numpy()
     return out
 
 
@@ -87,7 +94,7 @@ def _frame(images: torch.Tensor, size: int, blur: float) -> torch.Tensor:
 def frame_transform(mask: torch.Tensor) -> torch.Tensor:
     """Return the affine maps (n, 2, 3) from the frame to each image, in [-1, 1] coordinates."""
     n, side = len(mask), mask.shape[-1]
-    axis = (torch.arange(side, dtype=mask.dtype) + 0.5) * 2 / side - 1
+    axis = (torch.arange(side, dtype=mask.dtype, device=mask.device) + 0.5) * 2 / side - 1
     weight = mask[:, 0] / mask[:, 0].sum((1, 2), keepdim=True).clamp_min(1e-6)
     x, y = axis[None, None, :], axis[None, :, None]
     mx, my = (weight * x).sum((1, 2)), (weight * y).sum((1, 2))
@@ -104,7 +111,7 @@ def frame_transform(mask: torch.Tensor) -> torch.Tensor:
     sx = torch.where(upright | (yy >= xx), short, long) * _SPREADS
     sy = torch.where(upright | (yy >= xx), long, short) * _SPREADS
     cos, sin = turn.cos(), turn.sin()
-    theta = torch.zeros(n, 2, 3, dtype=mask.dtype)
+    theta = torch.zeros(n, 2, 3, dtype=mask.dtype, device=mask.device)
     # The frame's x axis goes to (cos, -sin) and its y axis to (sin, cos), the long axis of the foreground.
     theta[:, 0, 0], theta[:, 0, 1], theta[:, 0, 2] = cos * sx, sin * sy, mx
     theta[:, 1, 0], theta[:, 1, 1], theta[:, 1, 2] = -sin * sx, cos * sy, my

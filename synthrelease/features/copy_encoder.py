@@ -6,6 +6,7 @@ seen no patient. Self-supervised copy descriptors: Pizzi et al. 2022 (SSCD, arXi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from synthrelease import store
 from synthrelease.errors import WeightsError
 from synthrelease.features.canonical import VERSION, canonical_frame
 from synthrelease.features.interface import ExtractorInfo, FittedOn, checked_features, checked_images
+from synthrelease.features.on_device import OnDevice
 from synthrelease.features.weight_files import read_weights
 
 SHIPPED = Path(__file__).with_name("copy_encoder.safetensors")
@@ -67,12 +69,10 @@ class CopyEncoder:
         """Load the shipped weights, or those of an encoder trained by `copy_encoder_training` (``fitted_on`` train)."""
         path = weights or SHIPPED
         sha256 = _checked_hash(path, None if weights else SHIPPED_SHA256)
-        self.network = open_encoder(path)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network.to(self.device)
+        self.on = OnDevice(open_encoder(path))
         self.info = ExtractorInfo(
             name="copy-encoder",
-            preprocessing=f"{VERSION}/{FRAME}px/mirror-averaged/contrasts side by side/1",
+            preprocessing=f"{VERSION}/{FRAME}px/mirror-averaged/contrasts side by side/1{self.on.suffix}",
             weights_sha256=sha256,
             fitted_on="train" if weights else fitted_on,
             mirror_invariant=True,
@@ -82,14 +82,14 @@ class CopyEncoder:
         """Return unit vectors (n, 128 c) of images (n, c, h, w) in [0, 1]."""
         images = checked_images(images)
         n, c = images.shape[:2]
-        frames = torch.from_numpy(canonical_frame(images, FRAME).reshape(n * c, 1, FRAME, FRAME))
-        with torch.inference_mode():
-            rows = [embed_frames(self.network, block.to(self.device)).cpu() for block in torch.split(frames, BATCH)]
-        features: NDArray[np.float32] = (torch.cat(rows) / c**0.5).numpy().reshape(n, c * WIDTH)
+        framed = canonical_frame(images, FRAME, device=self.on.device)
+        frames = torch.from_numpy(framed.reshape(n * c, 1, FRAME, FRAME))
+        rows = self.on.rows(frames, lambda block: embed_frames(self.on, block), batch=BATCH)
+        features: NDArray[np.float32] = (rows / c**0.5).numpy().reshape(n, c * WIDTH)
         return checked_features(features)
 
 
-def embed_frames(network: nn.Module, frames: Tensor) -> Tensor:
+def embed_frames(network: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
     """Return unit vectors (n, 128) of frames (n, 1, 64, 64), averaged with those of their mirror images."""
     return functional.normalize(network(frames) + network(frames.flip(-1)))
 

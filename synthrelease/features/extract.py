@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from synthrelease import store
 from synthrelease.errors import AuditError
 from synthrelease.features.interface import Extractor, NonFiniteFeatureError
+from synthrelease.features.on_device import pinned
 from synthrelease.image_set import ImageSet
 from synthrelease.mapped import new_array
 from synthrelease.progress import SILENT, Progress
@@ -124,7 +125,8 @@ def _blocks(
     def read(start: int) -> NDArray[np.float32] | None:
         if _block_file(folder, start).is_file():
             return None
-        return _prepared(images.read(slice(start, start + BLOCK)), prepare, mirrored)
+        # Here, not in the extractor: it is done while the block before this one is embedded.
+        return pinned(_prepared(images.read(slice(start, start + BLOCK)), prepare, mirrored))
 
     starts = range(0, len(images), BLOCK)
     with ThreadPoolExecutor(1, "read-images") as reader:

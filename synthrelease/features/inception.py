@@ -7,7 +7,7 @@ program (StyleGAN 2 ADA, clean-fid), which resizes by itself. "FID" means this n
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from synthrelease.errors import AuditError, WeightsError
 from synthrelease.features.interface import ExtractorInfo, checked_features, checked_images
 from synthrelease.features.layouts import Layout, describe, layout_of, load_network
 from synthrelease.features.networks.inception_fid import CLASSES, WIDTH
+from synthrelease.features.on_device import OnDevice
 from synthrelease.features.torchscript import is_torchscript, read_torchscript
 from synthrelease.features.weight_files import read_weights
 
@@ -32,21 +33,36 @@ ROUTES = {
 }
 
 
-class Route(Protocol):
-    """Turns colour images (n, 3, h, w) in 0..255 into features (n, 2048) and probabilities (n, 1008)."""
+class FromColours(nn.Module):
+    """The state dict's network: colour images (n, 3, h, w) in 0..255 to features and probabilities (n, 2048 + 1008)."""
 
-    def __call__(self, colours: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both."""
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, colours: Tensor) -> Tensor:
+        return torch.cat(self.network(resized(colours)), 1)
 
 
-def open_inception(path: Path) -> tuple[Route, Layout]:
-    """Return how to run the network in ``path``, completely loaded, and the form that the file is in.
+class Program(nn.Module):
+    """The TorchScript program: it answers as `FromColours` does."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, colours: Tensor) -> Tensor:
+        return torch.cat([self.module(colours, return_features=True), self.module(colours, no_output_bias=True)], 1)
+
+
+def open_inception(path: Path) -> tuple[FromColours | Program, Layout]:
+    """Return the network in ``path``, completely loaded, and the form that the file is in.
 
     Raises:
         WeightsError: The file is something else (the message says what), incomplete, or damaged.
     """
     if path.is_file() and is_torchscript(path):
-        return _script_route(path), SCRIPT
+        return _program(path), SCRIPT
     raw = read_weights(path)
     layout = layout_of(raw)
     if layout is None or layout.form != "fid-state-dict":
@@ -55,8 +71,7 @@ def open_inception(path: Path) -> tuple[Route, Layout]:
             "Known files: pt_inception-2015-12-05-6726825d.pth and inception-2015-12-05.pt; see "
             "`synthrelease weights list`.",
         )
-    network = load_network(raw, layout)
-    return lambda colours: network(resized(colours)), layout
+    return FromColours(load_network(raw, layout)), layout
 
 
 class Inception:
@@ -65,7 +80,10 @@ class Inception:
     classes = CLASSES
 
     def __init__(self, weights: Path) -> None:
-        self.route, self.layout = open_inception(weights)
+        network, self.layout = open_inception(weights)
+        # Always in full precision: FID is compared across papers. A program keeps its own memory format.
+        layout = None if isinstance(network, FromColours) else False
+        self.on = OnDevice(network, channels_last=layout, precision="full")
         self.info = ExtractorInfo(
             name=NAME,
             preprocessing=f"{self.layout.form}/grey to 3/{ROUTES[self.layout.form]}/contrasts side by side/1",
@@ -89,11 +107,10 @@ class Inception:
         colours = checked_images(colours)
         if colours.shape[1] != 3:
             raise AuditError(f"Colour images have 3 channels, these have {colours.shape[1]}.")
-        pixels = torch.from_numpy(np.rint(255 * np.clip(colours, 0, 1)))
-        with torch.inference_mode():
-            parts = [self.route(block) for block in torch.split(pixels, BATCH)]
-        features = torch.cat([part[0] for part in parts]).float().numpy()
-        return checked_features(features), torch.cat([part[1] for part in parts]).float().numpy()
+        rows = self.on.rows(
+            torch.from_numpy(colours), lambda block: self.on((255 * block.clamp(0, 1)).round()), batch=BATCH
+        ).numpy()
+        return checked_features(np.ascontiguousarray(rows[:, :WIDTH])), np.ascontiguousarray(rows[:, WIDTH:])
 
 
 def resized(colours: Tensor) -> Tensor:
@@ -105,7 +122,7 @@ def resized(colours: Tensor) -> Tensor:
     for axis in (2, 3):
         length = colours.shape[axis]
         if length != SIZE:
-            at = torch.arange(SIZE, dtype=torch.float32) * (length / SIZE)
+            at = torch.arange(SIZE, dtype=torch.float32, device=colours.device) * (length / SIZE)
             lower = at.floor().long().clamp(max=length - 1)
             upper = (lower + 1).clamp(max=length - 1)
             share = (at - lower).to(colours.dtype).view(-1, 1) if axis == 2 else (at - lower).to(colours.dtype)
@@ -114,26 +131,23 @@ def resized(colours: Tensor) -> Tensor:
     return (colours - 128) / 128
 
 
-def _script_route(path: Path) -> Route:
+def _program(path: Path) -> Program:
     module = read_torchscript(path)
     tensors: dict[str, Tensor] = dict(nn.Module.state_dict(module))
     bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor.float()).all())]
     if bad:
         raise WeightsError(f"{path.name}: {len(bad)} tensors hold values that are not finite.", "Fetch it again.")
-
-    def route(colours: Tensor) -> tuple[Tensor, Tensor]:
-        return module(colours, return_features=True), module(colours, no_output_bias=True)
-
+    black = torch.zeros(1, 3, SIZE, SIZE)
     try:
         with torch.inference_mode():
-            features, probabilities = route(torch.zeros(1, 3, SIZE, SIZE))
+            features, probabilities = module(black, return_features=True), module(black, no_output_bias=True)
         fits = features.shape == (1, WIDTH) and probabilities.shape == (1, CLASSES)
         fits = fits and abs(float(probabilities.sum()) - 1) < 1e-3
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise _unlike(path) from error
     if not fits:
         raise _unlike(path)
-    return route
+    return Program(module)
 
 
 def _unlike(path: Path) -> WeightsError:

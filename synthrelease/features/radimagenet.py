@@ -14,10 +14,11 @@ from synthrelease import store
 from synthrelease.errors import WeightsError
 from synthrelease.features.interface import ExtractorInfo, checked_features, checked_images
 from synthrelease.features.layouts import TITLES, Layout, describe, layout_of, load_network
+from synthrelease.features.on_device import OnDevice
 from synthrelease.features.weight_files import read_weights
 
 SIZE = 224  # pixels a side; all three networks were trained at it
-BATCH = 32
+BATCH = 32  # on a CPU
 # Means of imagenet_utils.preprocess_input(mode="caffe"), blue, green, red, on 0..255.
 CAFFE_MEANS = (103.939, 116.779, 123.68)
 
@@ -48,13 +49,12 @@ class RadImageNet:
 
     def __init__(self, name: str, weights: Path) -> None:
         network, self.layout = open_network(name.removeprefix("radimagenet-"), weights)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network = network.to(self.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.on = OnDevice(network, channels_last=True)
         scaling = "(255x-bgr means)/255" if self.layout.keras else "2x-1"
         self.info = ExtractorInfo(
             name=name,
-            preprocessing=f"{self.layout.form}/grey to 3/bilinear {SIZE}/{scaling}/mean pool/contrasts side by side/1",
+            preprocessing=f"{self.layout.form}/grey to 3/bilinear {SIZE}/{scaling}/mean pool/contrasts side by side/1"
+            + self.on.suffix,
             weights_sha256=store.sha256_of(weights),
             fitted_on="nothing",
             mirror_invariant=False,
@@ -65,15 +65,11 @@ class RadImageNet:
         images = checked_images(images)
         n, c = images.shape[:2]
         grey = torch.from_numpy(images.reshape(n * c, 1, *images.shape[2:]))
-        with torch.inference_mode():
-            rows = [self.pooled(block) for block in torch.split(grey, BATCH)]
-        return checked_features(torch.cat(rows).numpy().reshape(n, -1))
+        return checked_features(self.pooled(grey).numpy().reshape(n, -1))
 
     def pooled(self, images: Tensor) -> Tensor:
-        """Return features (n, d), on the CPU, of images (n, 1, h, w) or (n, 3, h, w) in [0, 1]."""
-        prepared = prepare(images.to(self.device), keras=self.layout.keras)
-        features: Tensor = self.network(prepared.contiguous(memory_format=torch.channels_last))
-        return features.cpu()
+        """Return features (n, d) of images (n, 1, h, w) or (n, 3, h, w) in [0, 1], both on the CPU."""
+        return self.on.rows(images, lambda block: self.on(prepare(block, keras=self.layout.keras)), batch=BATCH)
 
 
 def prepare(grey: Tensor, *, keras: bool) -> Tensor:

@@ -80,12 +80,8 @@ class _Colours:
 
     def embed(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (n, d) of images (n, 3, h, w) in [0, 1]."""
-        from synthrelease.features.radimagenet import BATCH
-
-        blocks = torch.split(torch.from_numpy(checked_images(images)), BATCH)
-        with torch.inference_mode():
-            rows = [self.inner.pooled(block) for block in blocks]
-        return checked_features(torch.cat(rows).numpy())
+        rows: NDArray[np.float32] = self.inner.pooled(torch.from_numpy(checked_images(images))).numpy()
+        return checked_features(rows)
 
 
 def scaling_for(*dtypes: object) -> Scaling:

@@ -25,7 +25,7 @@ TOLD_INSIDE = "The value is told inside only."
 NAME = re.compile(r"[\w][\w .+()-]{0,79}", re.ASCII)  # names that the program gives: no path, no address, no quote
 VERSION = re.compile(r"[\w.+!-]{1,60}", re.ASCII)
 WORDS = re.compile(r"(?:[\w ,;:.%()+*^'-]|(?<=\d)/(?=\d)){0,400}", re.ASCII)
-PREPROCESSING = re.compile(r"[\w][\w ,.()+/-]{0,199}", re.ASCII)  # a version with its parts between slashes
+PREPROCESSING = re.compile(r"[\w][\w ,.()+*=/-]{0,199}", re.ASCII)  # a version with its parts between slashes
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

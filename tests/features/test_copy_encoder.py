@@ -136,7 +136,7 @@ def test_an_encoder_trained_on_train_says_so_and_survives_its_file(heads, tmp_pa
     network.load_state_dict(state)
     frames = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
-        np.testing.assert_allclose(own.network(frames), network.eval()(frames), atol=2e-2)
+        np.testing.assert_allclose(own.on.network(frames), network.eval()(frames), atol=2e-2)
 
 
 def test_too_few_images_cannot_train_an_encoder(heads):

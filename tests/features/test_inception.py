@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from synthrelease import seeds, store
 from synthrelease.errors import AuditError, WeightsError
-from synthrelease.features import inception, weights
+from synthrelease.features import inception, on_device, weights
 from synthrelease.features.inception import Inception, resized
 from synthrelease.features.interface import load
 from synthrelease.features.networks.inception_fid import FidInception
@@ -107,6 +107,22 @@ def test_features_and_probabilities_equal_an_independent_evaluation(case):
     assert probabilities.shape == (2, 1008)
     assert relative_error(probabilities, wanted) < 1e-3
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("_small")
+def test_features_on_a_cpu_are_to_the_bit_those_of_the_bare_network_whatever_the_precision(case, monkeypatch):
+    monkeypatch.setattr(on_device, "choose_device", lambda: torch.device("cpu"))
+    monkeypatch.setenv(on_device.PRECISION, "bf16")  # FID is compared across papers, so this network ignores it
+    network = inception.open_inception(case[0])[0].network
+
+    extractor = Inception(case[0])
+    found = extractor.with_classes(COLOURS)
+
+    with torch.inference_mode():
+        expected = network(resized(torch.from_numpy(np.rint(255 * COLOURS))))
+    assert "bf16" not in extractor.info.preprocessing
+    for own, bare in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(own, bare.numpy())
 
 
 @pytest.mark.parametrize("variant", [{"count_padding": True}, {"last_pool": "average"}])

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from synthrelease import seeds
 from synthrelease.errors import WeightsError
-from synthrelease.features import radimagenet
+from synthrelease.features import on_device, radimagenet
 from synthrelease.features.layouts import layout_of
 from synthrelease.features.radimagenet import RadImageNet, prepare
 from synthrelease.features.weight_files import read_weights
@@ -106,6 +106,32 @@ def test_features_equal_an_independent_evaluation_of_the_same_tensors(architectu
 
     assert extractor.layout.form == form
     assert relative_error(extractor.embed(GREY), case.expected) < 1e-5
+
+
+@pytest.mark.usefixtures("small_input")
+def test_features_on_a_cpu_are_to_the_bit_those_of_the_bare_network_in_batches(case_of, monkeypatch):
+    monkeypatch.setattr(on_device, "choose_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(radimagenet, "BATCH", 2)
+    images = seeds.named(0, "three").random((3, 1, SMALL, SMALL), dtype=np.float32)
+    path = case_of("resnet50", "pytorch").path
+    network = radimagenet.open_network("resnet50", path)[0].to(memory_format=torch.channels_last)
+
+    with torch.inference_mode():
+        inputs = [prepare(block, keras=False) for block in torch.split(torch.from_numpy(images), 2)]
+        expected = torch.cat([network(part.contiguous(memory_format=torch.channels_last)) for part in inputs])
+
+    np.testing.assert_array_equal(RadImageNet("radimagenet-resnet50", path).embed(images), expected.numpy())
+
+
+@pytest.mark.usefixtures("small_input")
+def test_fewer_bits_change_features_in_the_third_digit_and_are_named(case_of, monkeypatch):
+    case = case_of("resnet50", "keras-h5")
+    full = case.load()
+    monkeypatch.setenv(on_device.PRECISION, "bf16")
+    mixed = case.load()
+
+    assert mixed.info.preprocessing == f"{full.info.preprocessing}/bf16"
+    assert 1e-5 < relative_error(mixed.embed(GREY), case.expected) < 0.1
 
 
 def test_the_keras_resnet_has_the_published_number_of_values(case_of):

@@ -14,6 +14,8 @@ from sample import sample_record
 
 from synthrelease.decision.folder import open_evidence
 from synthrelease.errors import LeakError
+from synthrelease.features.copy_encoder import CopyEncoder
+from synthrelease.features.inception import ROUTES
 from synthrelease.progress import SILENT
 from synthrelease.records import AREA_EDGES, VOLUME_EDGES, Curve, PublicCurve
 from synthrelease.release import layout, leak_gate, measures
@@ -157,6 +159,19 @@ def test_a_number_leaves_with_its_weights_preprocessing_and_the_value_at_the_flo
 
     for text in ("33.500", "523", "1,046", "a" * 64, "radimagenet-v1, 224 px"):
         assert text in page, text
+
+
+def test_how_each_network_sees_images_may_leave_as_it_is_recorded():
+    tail = "contrasts side by side/1"
+    said = [f"{form}/grey to 3/{route}/{tail}" for form, route in ROUTES.items()]
+    said += [
+        f"keras/grey to 3/bilinear 224/(255x-bgr means)/255/mean pool/{tail}/bf16",
+        CopyEncoder().info.preprocessing,
+    ]
+    for text in said:
+        item = sample_quality().measurements[0].model_copy(update={"preprocessing": text})
+        record = sample_public(decision=sample_decision(quality=QualityRecord(measurements=(item,))))
+        assert record.quality.measurements[0].preprocessing == text
 
 
 def test_the_public_page_draws_measures_beside_their_floor_in_pixels():
