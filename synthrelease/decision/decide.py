@@ -169,6 +169,8 @@ def _decide_alone(
         binding=evidence.binding(),
         date=log.now(),
     )
+    if (told := _just_told(evidence, state.entries)) and told.model_copy(update={"date": record.date}) == record:
+        return told
     write_record(evidence.folder / DECISION, record)
     log.append(
         evidence.folder,
@@ -184,6 +186,17 @@ def _decide_alone(
         },
     )
     return record
+
+
+def _just_told(evidence: Evidence, entries: Sequence[Entry]) -> DecisionRecord | None:
+    """Return the decision that the log's last line tells of, if it lies here as it was written.
+
+    A command that was killed after it decided, or is run twice, then says nothing twice.
+    """
+    file = evidence.folder / DECISION
+    if not entries or entries[-1].action != "decide" or not file.is_file():
+        return None
+    return evidence.decision() if entries[-1].data.get("decision_sha256") == store.sha256_of(file) else None
 
 
 def removable(evidence: Evidence, decision: DecisionRecord) -> Removal:
