@@ -6,6 +6,7 @@ every way of searching gives the same answer.
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Protocol
 
 import faiss
@@ -43,18 +44,17 @@ class OnProcessor:
 
 
 class ByFaissGpu:
-    """FAISS on a GPU; parts stay there."""
+    """FAISS on a GPU, one call at a time: its resources are not safe for threads, and hold much of the GPU's memory."""
 
-    def __init__(self) -> None:
-        self._resources: Any = faiss.StandardGpuResources()
-        self._there: dict[int, Any] = {}
+    _lock = threading.Lock()
+    _resources: Any = None  # one for all searches
 
     def nearest(self, number: int, part: NDArray[np.float32], queries: NDArray[np.float32], k: int) -> Found:
         """Return squared distances and rows (m, k) of the nearest of a part (n, d), nearest first."""
-        if number not in self._there:
-            self._there[number] = faiss.GpuIndexFlatL2(self._resources, part.shape[1])
-            self._there[number].add(part)
-        distances, rows = self._there[number].search(queries, k)
+        with self._lock:
+            if ByFaissGpu._resources is None:
+                ByFaissGpu._resources = faiss.StandardGpuResources()
+            distances, rows = faiss.knn_gpu(ByFaissGpu._resources, queries, part, k)
         return distances, rows
 
 
@@ -88,7 +88,7 @@ class ByProducts:
 
 def fastest() -> Search:
     """Return the fastest search here: `faiss-gpu` where it is installed, else torch on a GPU, else FAISS on the CPU."""
-    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0:
+    if hasattr(faiss, "knn_gpu") and hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0:
         return ByFaissGpu()
     if torch.cuda.is_available():
         return ByProducts(torch.device("cuda"))

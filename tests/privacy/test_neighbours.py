@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from synthrelease.errors import AuditError
 from synthrelease.privacy import neighbours, searching
 from synthrelease.privacy.neighbours import Index, fit_whitening, union
-from synthrelease.privacy.searching import ByProducts, OnProcessor
+from synthrelease.privacy.searching import ByFaissGpu, ByProducts, OnProcessor
 
 
 def features(rows, width=16, seed=0, centre=0.0):
@@ -83,6 +84,25 @@ def test_matrix_products_as_on_a_gpu_find_what_faiss_finds(rows, centre, monkeyp
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found[1], expected[1])
     assert (found[1][:5, 0] == 0).all()
+
+
+def test_faiss_gpu_is_asked_where_it_is_installed_with_one_set_of_resources_for_all(monkeypatch):
+    """The wiring alone: what FAISS does on a GPU is played by FAISS on the CPU."""
+    made, asked_of = [], []
+    monkeypatch.setattr(ByFaissGpu, "_resources", None)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: made.append(1) or "resources", raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(
+        faiss, "knn_gpu", lambda resources, q, x, k: asked_of.append(resources) or faiss.knn(q, x, k), raising=False
+    )
+    train, asked = features(200), features(23, seed=1)
+
+    for _ in range(2):
+        found = Index(train).nearest(asked, 4)
+        np.testing.assert_array_equal(found[0], Index(train, search=OnProcessor()).nearest(asked, 4)[0])
+
+    assert len(made) == 1
+    assert set(asked_of) == {"resources"}
 
 
 @pytest.mark.gpu
