@@ -53,6 +53,7 @@ Images = click.Path(path_type=Path)
     default=50_000,
     show_default=True,
     type=click.IntRange(min=100),
+    metavar="IMAGES",
     help="Most images of each set behind all measures but the Frechet distance, spectra and masks, which take all.",
 )
 @click.option("--no-intervals", is_flag=True, help="Skip the intervals, which cost ten times the rest.")
