@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import textwrap
 from collections import Counter
@@ -297,7 +298,7 @@ def _report_text(record: StudyRecord, folder: Path) -> str:
         lines.append("")
     for text in record.small:
         lines += textwrap.wrap(text, 76, initial_indent="  ", subsequent_indent="    ")
-    lines += ["", f"Report: {folder / 'study.html'}  (it stays inside)"]
+    lines += ["", f"Report: {os.path.normpath(folder / 'study.html')}  (it stays inside)"]
     return printable("\n".join(lines))
 
 
