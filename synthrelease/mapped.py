@@ -7,12 +7,14 @@ then a full disk is an error like any other.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+New = Callable[[str, tuple[int, ...], DTypeLike], NDArray[Any]]  # (name, shape, type): a table of zeros to fill
 MAPPED = 2**20  # bytes; smaller files are read
 
 
@@ -27,6 +29,11 @@ def new_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
+
+
+def in_memory(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return zeros to fill: a table that no file holds."""
+    return np.zeros(shape, dtype)
 
 
 def read_array(path: Path) -> NDArray[Any]:

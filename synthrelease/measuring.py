@@ -25,8 +25,7 @@ if TYPE_CHECKING:  # these load torch
     from synthrelease.metrics.quality import Value
 
 QUALITY, PAGE = "quality.json", "quality.html"
-RESIDENT, COPIES = 1_000_000_000, 13  # bytes of libraries; copies of the larger table that the dearest measure makes
-ROWS = 4096  # of features that are looked at together
+COPIES = 13  # of the larger table that the dearest measure makes
 SHOWN = 8  # random synthetic images on the page, each with its nearest real image
 NO_HEAD = (
     "Not computable: this extractor has no class probabilities, and no RadImageNet head is published. Give one with "
@@ -243,7 +242,7 @@ def _of_features(
     groups, few = sets.groups[rows["real"]], {role: table[rows[role]] for role, table in tables.items()}
     largest = max(len(table) for table in few.values()) * width * 4
     what = f"Measuring {max(map(len, few.values())):,} images of {width:,} features"
-    memory.at_once(1, RESIDENT, COPIES * largest, what, "lower --compared")
+    memory.at_once(1, memory.BASE, COPIES * largest, what, "lower --compared")
     comparison = quality.Comparison(
         few["real"][:, :width], few["synthetic"][:, :width], groups, settings.seed, settings.parts
     )
@@ -352,16 +351,13 @@ def _finite(number: float | None) -> float | None:
 
 def _neighbours(tables: dict[str, NDArray[Any]], view: View, seed: int) -> list[tuple[int, int]]:
     """Return random synthetic images, each with its nearest real one in a view's features."""
+    from synthrelease.metrics.neighbours import closest
+
     width = tables["real"].shape[1] - view.classes
     made, real = tables["synthetic"][:, :width], tables["real"][:, :width]
     count = min(SHOWN, len(made))
     chosen = np.sort(seeds.named(seed, "shown").choice(len(made), count, replace=False))
-    near = np.empty((count, len(real)))
-    for start in range(0, len(real), ROWS):
-        part = np.asarray(real[start : start + ROWS], dtype=np.float64)
-        for place, row in enumerate(chosen):
-            near[place, start : start + ROWS] = ((part - made[row]) ** 2).sum(axis=1)
-    return [(int(row), int(found)) for row, found in zip(chosen, near.argmin(axis=1), strict=True)]
+    return [(int(row), int(found)) for row, found in zip(chosen, closest(made[chosen], real)[1], strict=True)]
 
 
 def _pictures(sets: Sets, pair: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -10,7 +10,7 @@ from synthrelease.errors import SettingsError
 
 MEMORY = "SYNTHRELEASE_MEMORY"  # environment; --memory sets it for a command and the processes that it starts
 SHARE = 0.8  # of the machine's memory, where nothing is said: the rest belongs to others
-SEARCH_BASE, SEARCH_BLOCK = 1_000_000_000, 500_000_000  # bytes: of libraries and results, and of each block in hand
+BASE, SEARCH_BLOCK = 1_000_000_000, 500_000_000  # bytes: of libraries and results, and of each block of a search
 _UNITS = {
     "": 1,
     "B": 1,
@@ -78,7 +78,7 @@ def at_once(most: int, base: int, each: int, what: str, remedy: str = "") -> int
 
 def blocks_at_once(most: int) -> int:
     """Return how many blocks of an audit's queries may be searched side by side, at most ``most``; raises as above."""
-    return at_once(most, SEARCH_BASE, SEARCH_BLOCK, "The search")
+    return at_once(most, BASE, SEARCH_BLOCK, "The search")
 
 
 def _machine() -> int:

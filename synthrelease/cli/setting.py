@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -29,9 +31,14 @@ class SettingChange(click.ParamType):  # type: ignore[type-arg,unused-ignore]  #
             return name.strip(), text
 
 
-def _set_largest(context: click.Context, parameter: click.Parameter, value: int | None) -> None:
-    if value is not None:
-        os.environ[store.LARGEST] = str(value)  # workers are processes of their own and inherit it
+def _told_to_all(variable: str, read: Callable[[Any], int] = int) -> Callable[..., None]:
+    """Return a callback that puts an option into the environment: workers are processes of their own and inherit it."""
+
+    def tell(context: click.Context, parameter: click.Parameter, value: object) -> None:
+        if value is not None:
+            os.environ[variable] = str(read(value))
+
+    return tell
 
 
 largest = click.option(
@@ -39,24 +46,17 @@ largest = click.option(
     type=click.IntRange(min=1, max=10**15),
     metavar="VALUES",
     expose_value=False,
-    callback=_set_largest,
+    callback=_told_to_all(store.LARGEST),
     help="Most pixel values that one image or volume may unpack to; larger files are refused as decompression bombs. "
     f"[default: {store.LARGEST_VALUES}, or ${store.LARGEST}]",
 )
 """The option `--largest`, of every command that reads images made by others."""
 
-
-def _set_memory(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        size = memory.read_size(value)
-        os.environ[memory.MEMORY] = str(size)  # workers are processes of their own and inherit it
-
-
 memory_limit = click.option(
     "--memory",
     metavar="SIZE",
     expose_value=False,
-    callback=_set_memory,
+    callback=_told_to_all(memory.MEMORY, memory.read_size),
     help="Memory that this process may take, e.g. 8GB: less is then done side by side, with the same answers; too "
     f"little is an error. [default: 80 % of the machine's, or ${memory.MEMORY}]",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from synthrelease.errors import AuditError
 from synthrelease.metrics.checks import FloatArray, IntArray
 
+ROWS = 16_384  # of features that `closest` compares at once: 128 MiB of 2,048 features
 BLOCK_BYTES = 96 * 2**20
 _CACHED_BYTES = 2**20  # of rows that are worked on together, where one pass over a table follows another
 BYTES_PER_PAIR = 16  # a bound, its place in the partition, masks
@@ -135,6 +136,23 @@ def nearest(
             indices[rows.start + crowded] = named
         distances[rows] = np.sqrt(squares)
     return distances, indices
+
+
+def closest(queries: npt.NDArray[Any], references: npt.NDArray[Any]) -> tuple[FloatArray, IntArray]:
+    """Return Euclidean distance to and row of each query's nearest reference, as `nearest` with k = 1 does.
+
+    Both tables, (n, d) and (m, d), may be mapped from files: `ROWS` of each are looked at together.
+    """
+    distances, rows = np.full(len(queries), np.inf), np.zeros(len(queries), dtype=np.int64)
+    for first in range(0, len(queries), ROWS):
+        part = slice(first, first + ROWS)
+        asked = np.asarray(queries[part])
+        for start in range(0, len(references), ROWS):
+            far, found = nearest(asked, np.asarray(references[start : start + ROWS]))
+            nearer = far[:, 0] < distances[part]
+            distances[part] = np.where(nearer, far[:, 0], distances[part])
+            rows[part] = np.where(nearer, found[:, 0] + start, rows[part])
+    return distances, rows
 
 
 def lower_bounds(frame: Frame, left: _Side, right: _Side, precision: _Screening) -> npt.NDArray[np.floating]:

@@ -7,7 +7,7 @@ of +-2 pixels that neighbours and contrasts share. Design choices and their figu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
@@ -62,8 +62,12 @@ class Matches:
 
 def prepare(images: NDArray[np.float32]) -> Prepared:
     """Return images (n, c, s, s) in [0, 1] ready for `confirm`."""
-    parts = [_prepare_block(images[start : start + 128]) for start in range(0, len(images), 128)]
-    return Prepared(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Prepared)))
+    return joined([_prepare_block(images[start : start + 128]) for start in range(0, len(images), 128)])
+
+
+def joined(blocks: Sequence[Prepared]) -> Prepared:
+    """Return the images of all blocks, in order."""
+    return Prepared(*(np.concatenate([getattr(block, f.name) for block in blocks]) for f in fields(Prepared)))
 
 
 def confirm(queries: Prepared, train: Prepared, candidates: NDArray[np.int64]) -> Matches:

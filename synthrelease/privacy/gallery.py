@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,12 +20,12 @@ from synthrelease.features.analysis import analysis_images, analysis_masks
 from synthrelease.features.extract import features_of
 from synthrelease.features.interface import Extractor
 from synthrelease.image_set import MASK, ImageSet
-from synthrelease.mapped import new_array
+from synthrelease.mapped import New
 from synthrelease.privacy import confirmation, parts
 from synthrelease.privacy.confirmation import Matches, Prepared, keep_to_one_thread, one_thread_each
 from synthrelease.privacy.neighbours import Index, Whitening, nearest_across, shards_of, union
 from synthrelease.privacy.neighbours import Queries as Described
-from synthrelease.privacy.parts import New, PartMatches, PatchSearch, PatchTables, TumourSearch, TumourTables
+from synthrelease.privacy.parts import PartMatches, PatchSearch, PatchTables, TumourSearch, TumourTables
 from synthrelease.privacy.queries import Queries, of_set
 from synthrelease.privacy.tables import Whitened, kept, kept_whitened
 from synthrelease.progress import SILENT, Advance, Progress
@@ -329,30 +329,26 @@ def prepared_set(images: ImageSet, frame: Frame, role: str = "train") -> Prepare
     """Return a whole set ready for confirmation, memory-mapped from the cache."""
     queries = of_set("prepare", images, frame.channels, frame.size)
 
-    def make(folder: Path) -> None:
-        tables: dict[str, NDArray[np.generic]] = {}
+    def make(new: New) -> Prepared:
+        tables: dict[str, NDArray[Any]] = {}
         with frame.progress.task(f"Preparing {role} images", len(images)) as done:
             for start, stop in queries.blocks():
                 block = confirmation.prepare(queries.load(start, stop)[0])
                 for name, part in vars(block).items():
                     if name not in tables:
-                        tables[name] = new_array(folder / f"{name}.npy", (len(images), *part.shape[1:]), part.dtype)
+                        tables[name] = new(name, (len(images), *part.shape[1:]), part.dtype)
                     tables[name][start:stop] = part
                 done(stop - start)
+        return Prepared(**tables)
 
-    def read(folder: Path) -> Prepared:
-        names = Prepared.__annotations__
-        return Prepared(**{n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names})
-
-    made_from = [confirmation.VERSION, queries.key]
-    return store.kept(frame.cache, "prepared", made_from, make, read)
+    return kept(frame.cache, "prepared", [confirmation.VERSION, queries.key], Prepared, make)
 
 
 def prepared_rows(images: ImageSet, frame: Frame, rows: NDArray[np.int64]) -> Prepared:
     """Return some rows of a set ready for confirmation, in the order given, without preparing the others."""
     blocks = (rows[start : start + PREPARE_BLOCK] for start in range(0, len(rows), PREPARE_BLOCK))
     made = [confirmation.prepare(frame.prepare(images.read(block.tolist(), frame.channels))) for block in blocks]
-    return Prepared(*(np.concatenate([getattr(part, f.name) for part in made]) for f in fields(Prepared)))
+    return confirmation.joined(made)
 
 
 def _boxes_of(images: ImageSet, frame: Frame) -> parts.Boxes:

@@ -7,7 +7,6 @@ many slices of each.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from synthrelease.errors import AuditError
 from synthrelease.metrics.intervals import Labels, percentile_interval, resampled_subjects, subject_codes
-from synthrelease.metrics.neighbours import nearest
+from synthrelease.metrics.neighbours import ROWS, closest
 from synthrelease.records import MembershipAttack
 
 Features = NDArray[np.float32] | NDArray[np.float64]
@@ -29,9 +28,6 @@ _SubjectWeights = NDArray[np.bool_] | NDArray[np.int64]
 _CONTROL_SPLITS = 20
 _BLOCK = 4_000_000
 """Numbers held at once in one block of distances or of draws: 32 MB."""
-
-_ROWS = 16_384
-"""Rows of features that are compared at once: 128 MiB of 2,048 features."""
 
 _ROC_POINTS = 200
 
@@ -239,7 +235,7 @@ def _distance_to_each_half(
     return np.concatenate(found, axis=1)
 
 
-def _parts(table: Features, rows: int = _ROWS) -> Iterator[Features]:
+def _parts(table: Features, rows: int = ROWS) -> Iterator[Features]:
     for start in range(0, len(table), rows):
         yield table[start : start + rows]
 
@@ -264,8 +260,4 @@ def _thinned(roc: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _nearest(real: tuple[Features, Features], references: Features) -> NDArray[np.float64]:
     """Return each image's Euclidean distance to its nearest reference: (n,), train first."""
-    found = []
-    for queries in (part for table in real for part in _parts(table)):
-        parts = (nearest(np.asarray(queries), np.asarray(part))[0][:, 0] for part in _parts(references))
-        found.append(functools.reduce(np.minimum, parts))
-    return np.concatenate(found)
+    return np.concatenate([closest(table, references)[0] for table in real])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from synthrelease.errors import AuditError
+from synthrelease.mapped import New
 from synthrelease.privacy.searching import Search, fastest
 from synthrelease.workers import HERE, Workers
 
@@ -56,6 +57,14 @@ def fit_whitening(train: Features, width: int = WIDTH) -> Whitening:
     scale = np.sqrt(pca.explained_variance_ + (RIDGE * deviation[0]) ** 2)
     matrix = pca.components_.T / np.maximum(scale, 1e-12)
     return Whitening(pca.mean_.astype(np.float32), matrix.astype(np.float32))
+
+
+def whitening_tables(whitening: Whitening | None, new: New) -> tuple[Features, Features]:
+    """Return mean and matrix in tables of their own; empty ones where nothing could be whitened."""
+    known = whitening or Whitening(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+    mean, matrix = new("mean", known.mean.shape, np.float32), new("matrix", known.matrix.shape, np.float32)
+    mean[:], matrix[:] = known.mean, known.matrix
+    return mean, matrix
 
 
 class Index:

@@ -6,17 +6,17 @@ orientations. Tumours are the mask's bounding boxes, brought to one size, search
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
+from synthrelease.mapped import New, in_memory
 from synthrelease.privacy import alignment
 from synthrelease.privacy.confirmation import SIZE, Prepared, local_correlation
-from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening
+from synthrelease.privacy.neighbours import Index, Whitening, fit_whitening, whitening_tables
 from synthrelease.progress import Advance
 
 VERSION = "parts-5"
@@ -36,7 +36,6 @@ TUMOURS_FITTED_ON = 10_000  # at most, evenly spread
 SHOWN = 96  # pixels of a part in the report
 
 Boxes = NDArray[np.float32]  # (n, 4): top, left, bottom, right in pixels of 64
-New = Callable[[str, tuple[int, ...], DTypeLike], NDArray[Any]]  # (name, shape, type): a table of zeros to fill
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,6 @@ def no_matches(count: int) -> PartMatches:
         mirrored=np.zeros(count, bool),
         maps=np.zeros((count, 2, 3), np.float32),
     )
-
-
-def in_memory(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Return zeros to fill: a table that no file holds."""
-    return np.zeros(shape, dtype)
 
 
 @dataclass(frozen=True)
@@ -103,7 +97,7 @@ class PatchTables:
                     rows[number, filled], features[number, filled] = chosen[kept], whitening(table[kept])
                     counts[number] = filled.stop
             done(len(chosen))
-        return cls(*_kept_whitening(whitening, new), counts, rows, features)
+        return cls(*whitening_tables(whitening, new), counts, rows, features)
 
 
 @dataclass(frozen=True)
@@ -133,15 +127,7 @@ class TumourTables:
                 features[first : first + len(part)] = whitening(_describe_boxes(train.take(part), boxes[part]))
         known, rows = new("boxes", boxes.shape, np.float32), new("rows", there.shape, np.int64)
         known[:], rows[:] = boxes, there
-        return cls(*_kept_whitening(whitening, new), known, rows, features)
-
-
-def _kept_whitening(whitening: Whitening | None, new: New) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and matrix in tables of their own; empty ones where nothing could be whitened."""
-    known = whitening or Whitening(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
-    mean, matrix = new("mean", known.mean.shape, np.float32), new("matrix", known.matrix.shape, np.float32)
-    mean[:], matrix[:] = known.mean, known.matrix
-    return mean, matrix
+        return cls(*whitening_tables(whitening, new), known, rows, features)
 
 
 def _portions(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -199,7 +185,7 @@ class TumourSearch:
     def __init__(self, train: Prepared, tables: TumourTables) -> None:
         self.train, self.tables = train, tables
         self.whitening = Whitening(tables.mean, tables.matrix) if tables.mean.size else None
-        self.index = Index(tables.features) if len(tables.features) else None
+        self.index = Index(tables.features) if self.whitening else None
 
     def match(self, queries: Prepared, boxes: Boxes) -> PartMatches:
         """Return the best tumour match of each query with a tumour box."""

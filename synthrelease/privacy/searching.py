@@ -63,16 +63,17 @@ class ByProducts:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._there: dict[int, torch.Tensor] = {}
+        self._there: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def nearest(self, number: int, part: NDArray[np.float32], queries: NDArray[np.float32], k: int) -> Found:
         """Return squared distances and rows (m, k) of the nearest of a part (n, d), nearest first."""
-        references = self._there.get(number)
-        if references is None:
-            references = torch.tensor(part, device=self.device)
+        known = self._there.get(number)
+        if known is None:
+            there = torch.tensor(part, device=self.device)
+            known = there, there.square().sum(1)
             if self._has_room(part.nbytes):
-                self._there[number] = references
-        lengths = references.square().sum(1)
+                self._there[number] = known
+        references, lengths = known
         distances, rows = [], []
         for start in range(0, len(queries), QUERIES_AT_ONCE):
             asked = torch.tensor(queries[start : start + QUERIES_AT_ONCE], device=self.device)

@@ -16,9 +16,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from synthrelease import store
 from synthrelease.features.interface import ExtractorInfo
-from synthrelease.mapped import new_array, read_array
-from synthrelease.privacy.neighbours import BLOCK, Whitening, fit_whitening
-from synthrelease.privacy.parts import New
+from synthrelease.mapped import New, new_array, read_array
+from synthrelease.privacy.neighbours import BLOCK, Whitening, fit_whitening, whitening_tables
 
 VERSION = 1
 Table = TypeVar("Table")
@@ -41,8 +40,7 @@ class Whitened:
     def of(cls, features: NDArray[np.float32], new: New) -> Whitened:
         """Return the whitened features of (n, d), block by block."""
         whiten = fit_whitening(features)
-        mean, matrix = new("mean", whiten.mean.shape, np.float32), new("matrix", whiten.matrix.shape, np.float32)
-        mean[:], matrix[:] = whiten.mean, whiten.matrix
+        mean, matrix = whitening_tables(whiten, new)
         made = new("features", (len(features), matrix.shape[1]), np.float32)
         for start in range(0, len(features), BLOCK):
             made[start : start + BLOCK] = whiten(features[start : start + BLOCK])

@@ -154,3 +154,19 @@ def test_a_point_exactly_on_the_edge_of_a_ball_is_outside() -> None:
 
     assert np.array_equal(held.balls_around_left, (dense < right_radii).sum(axis=1))
     assert np.array_equal(held.balls_around_right, (dense < left_radii[:, None]).sum(axis=0))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_the_closest_of_parts_is_the_nearest_of_all(rows, monkeypatch):
+    random = np.random.default_rng(0)
+    references, queries = random.normal(size=(40, 5)), random.normal(size=(23, 5))
+    references[30] = references[4]  # of equals the first
+    queries[3] = references[4]
+    distances, found = nearest(queries, references)
+    monkeypatch.setattr(neighbours, "ROWS", rows)
+
+    near = neighbours.closest(queries, references)
+
+    np.testing.assert_array_equal(near[0], distances[:, 0])
+    np.testing.assert_array_equal(near[1], found[:, 0])
+    assert near[1][3] == 4

@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
 from synthrelease.errors import AuditError
+from synthrelease.metrics import neighbours
 from synthrelease.privacy import membership
 
 
@@ -163,12 +164,11 @@ def test_features_mapped_from_files_and_read_in_parts_give_the_same_record(rows,
     for name, (features, subjects) in tables.items():
         np.save(tmp_path / f"{name}.npy", features)
         mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r", allow_pickle=False), subjects
+    original = membership._parts
     monkeypatch.setattr(membership, "_parts", lambda table, step=0: original(table, rows))
+    monkeypatch.setattr(neighbours, "ROWS", rows)
 
     assert attack(mapped["train"], mapped["holdout"], mapped["synthetic"][0]) == expected
-
-
-original = membership._parts
 
 
 def test_the_control_is_that_of_all_distances_written_out(sets):

@@ -155,7 +155,7 @@ def test_tables_on_disk_and_in_portions_are_those_in_memory(portion, train, tmp_
 
     for kind, make in ((parts.PatchTables, patch_tables), (TumourTables, tumour_tables)):
         kept = tables.kept(tmp_path, kind.__name__, "these", kind, make)
-        for name, expected in vars(make(parts.in_memory)).items():
+        for name, expected in vars(make(mapped.in_memory)).items():
             np.testing.assert_array_equal(getattr(kept, name), expected, err_msg=name)
     assert sum(heard) == 2 * len(train)
 
